@@ -1,0 +1,42 @@
+"""Frozen records that leave a run while it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["ProgressCallback", "ProgressEvent", "WorkerInfo"]
+
+
+@dataclass(frozen=True)
+class ProgressEvent:
+    """Where a run stands: one after every training iteration and every simulated block of scenarios.
+
+    Bounds are in the problem's own unit and sense, None where there is none yet. Times are milliseconds.
+    ``worker_id`` is None in one process.
+    """
+
+    phase: Literal["training", "simulation"]
+    iteration: int | None = None
+    lower_bound: float | None = None
+    upper_bound: float | None = None
+    gap: float | None = None
+    wall_time_ms: int = 0
+    iteration_time_ms: int = 0
+    scenarios_complete: int | None = None
+    scenarios_total: int | None = None
+    worker_id: int | None = None
+
+
+ProgressCallback = Callable[[ProgressEvent], object]
+"""Called after each event; returning ``False`` stops the run after the iteration, with reason ``shutdown``."""
+
+
+@dataclass(frozen=True)
+class WorkerInfo:
+    """What one worker of a multi-process run reports at its end."""
+
+    rank: int
+    wall_time_ms: int
+    backend: str
