@@ -46,7 +46,7 @@ class IterationLimit:
 
 @dataclass(frozen=True)
 class TimeLimit:
-    """Stops after the iteration in which ``seconds`` of wall time have passed. The only rule that looks at the clock."""
+    """Stops after the iteration in which ``seconds`` of wall time have passed; no other rule looks at the clock."""
 
     seconds: float
 

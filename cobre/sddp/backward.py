@@ -1,0 +1,118 @@
+"""The backward pass: one cut for each trial point, from all openings of the stage after it; and the bound."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cobre.sddp.contracts import Exchange
+from cobre.sddp.lp import Basis
+from cobre.sddp.model import Model, StageModel
+from cobre.sddp.problem import Stage
+from cobre.sddp.risk import Expectation, FloatArray
+
+__all__ = ["backward", "lower_bound"]
+
+IntArray = NDArray[np.int64]
+
+
+def backward(
+    model: Model, trial_points: list[FloatArray], iteration: int, exchange: Exchange, activity: float | None = None
+) -> int:
+    """Add to every stage but the last the cuts at its trial points, from the last stage to the first.
+
+    trial_points[t]: (r, S) states that stage t is entered with. Returns how many cuts were added. The cuts of a
+    stage are in its LP before the stage in front of it is solved.
+    """
+    added = 0
+    for t in range(len(model.stages) - 1, 0, -1):
+        states = distinct(trial_points[t])
+        values, slopes = _outcomes(model.stages[t], states, exchange, activity)
+        cut_values, cut_slopes = _average(model.problem.stages[t], values, slopes)
+        intercepts = cut_values - _row_dot(cut_slopes, states)
+        before = model.stages[t - 1]
+        ids = before.pool.add(cut_slopes, intercepts, iteration)
+        before.lp.append_cuts(ids, cut_slopes, intercepts)
+        if before.lp.lazy is not None:
+            before.extend_resident()
+        added += ids.size
+    return added
+
+
+def lower_bound(model: Model, exchange: Exchange) -> float:
+    """The value of the first stage over its openings at the initial state, under its risk measure."""
+    initial = model.problem.initial_state[np.newaxis]
+    values, slopes = _outcomes(model.stages[0], initial, exchange, None)
+    value, _ = _average(model.problem.stages[0], values, slopes)
+    return float(value[0])
+
+
+def distinct(states: FloatArray) -> FloatArray:
+    """The states (r, S) without repeats, in the order of their first appearance: equal points give equal cuts."""
+    _, first = np.unique(states, axis=0, return_index=True)
+    return states[np.sort(first)] if states.shape[1] else states[:1]
+
+
+def _outcomes(
+    stage: StageModel, states: FloatArray, exchange: Exchange, activity: float | None
+) -> tuple[FloatArray, FloatArray]:
+    """Values (r, N) and slopes (r, N, S) of every opening at every trial point, openings by their number.
+
+    A unit of work is (trial point, block of openings). The basis after the first solve of each block at the first
+    trial point is what the block starts from next time.
+    """
+    blocks, count = stage.blocks, stage.order.size
+    units = states.shape[0] * len(blocks)
+    mine = list(exchange.assigned(units))
+    sizes = np.array([blocks[unit % len(blocks)].size for unit in mine], np.int64)
+    openings = np.concatenate([blocks[unit % len(blocks)] for unit in mine] or [np.zeros(0, np.int64)])
+    points = np.repeat(np.array([unit // len(blocks) for unit in mine], np.int64), sizes)
+    batch = stage.lp.solve(
+        openings,
+        states[points],
+        np.cumsum(sizes),
+        [stage.bases[unit % len(blocks)] for unit in mine],
+        first_bases=True,
+        activity=activity,
+    )
+    found = np.concatenate([batch.values[:, np.newaxis], stage.lp.sides.slopes(batch.duals)], axis=1)
+    counts = np.array([block.size for _ in range(states.shape[0]) for block in blocks], np.int64)
+    table = exchange.gather(found, counts).reshape(states.shape[0], count, -1)
+    _agree_on_bases(stage, batch.first_bases, mine, units, exchange)
+    if activity is not None:
+        stage.note_activity(batch.active, units, exchange)
+    by_number = np.empty_like(table)
+    by_number[:, stage.order] = table
+    return by_number[:, :, 0], by_number[:, :, 1:]
+
+
+def _agree_on_bases(stage: StageModel, bases: list[Basis], mine: list[int], units: int, exchange: Exchange) -> None:
+    blocks = len(stage.blocks)
+    columns, rows = stage.stage.columns + 1, stage.stage.rows
+    encoded = [basis.encode() for basis, unit in zip(bases, mine, strict=True) if unit < blocks]
+    counts = np.array([int(unit < blocks) for unit in range(units)], np.int64)
+    width = 3 * columns + 2 * rows
+    agreed = exchange.gather(np.array(encoded).reshape(-1, width), counts)
+    stage.bases = [Basis.decode(row, columns, rows) for row in agreed]
+
+
+def _average(stage: Stage, values: FloatArray, slopes: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Values (r, N) and slopes (r, N, S) under the stage's risk measure: (r,) and (r, S), summed opening by opening."""
+    probability = stage.openings.probability
+    if isinstance(stage.risk, Expectation):
+        weights = np.repeat(probability[np.newaxis], values.shape[0], axis=0)
+    else:
+        weights = np.array([stage.risk.adjust(probability, row) for row in values])
+    value, slope = np.zeros(values.shape[0]), np.zeros((values.shape[0], slopes.shape[2]))
+    for o in range(values.shape[1]):
+        value += weights[:, o] * values[:, o]
+        slope += weights[:, o, np.newaxis] * slopes[:, o]
+    return value, slope
+
+
+def _row_dot(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Row by row products (r,), summed column by column: the same bits however many rows there are."""
+    total = np.zeros(a.shape[0])
+    for j in range(a.shape[1]):
+        total += a[:, j] * b[:, j]
+    return total

@@ -1,0 +1,84 @@
+"""The cuts of a stage, in arrays that grow."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cobre.sddp.risk import FloatArray
+
+__all__ = ["CutPool"]
+
+IntArray = NDArray[np.int64]
+
+
+class CutPool:
+    """All cuts on one stage's cost-to-go: ``cost_to_go(x) >= intercept + slope . x``, by their ids 0, 1, 2, ...
+
+    A cut's id is its place: iterations in order, and trial points in order within one. Nothing is ever removed;
+    ``active`` says which cuts the stage's LP carries.
+    """
+
+    def __init__(self, states: int) -> None:
+        self.size = 0
+        self._slopes = np.zeros((16, states))
+        self._intercepts = np.zeros(16)
+        self._iterations = np.zeros(16, np.int64)
+        self._active = np.zeros(16, bool)
+        self._last_active = np.zeros(16, np.int64)
+        self._times_active = np.zeros(16, np.int64)
+
+    @property
+    def slopes(self) -> FloatArray:
+        """(size, S)"""
+        return self._slopes[: self.size]
+
+    @property
+    def intercepts(self) -> FloatArray:
+        """(size,)"""
+        return self._intercepts[: self.size]
+
+    @property
+    def iterations(self) -> IntArray:
+        """(size,), the 1-based iteration that made each cut."""
+        return self._iterations[: self.size]
+
+    @property
+    def active(self) -> NDArray[np.bool_]:
+        """(size,), writable."""
+        return self._active[: self.size]
+
+    @property
+    def last_active(self) -> IntArray:
+        """(size,), writable: the iteration in which each cut last had a multiplier, at first the one that made it."""
+        return self._last_active[: self.size]
+
+    @property
+    def times_active(self) -> IntArray:
+        """(size,), writable: in how many units of work each cut had a multiplier."""
+        return self._times_active[: self.size]
+
+    def add(self, slopes: FloatArray, intercepts: FloatArray, iteration: int) -> IntArray:
+        """Append cuts, slopes (c, S) and intercepts (c,); returns their ids."""
+        first, self.size = self.size, self.size + intercepts.size
+        while self._intercepts.size < self.size:
+            for name in ("_slopes", "_intercepts", "_iterations", "_active", "_last_active", "_times_active"):
+                old = getattr(self, name)
+                setattr(self, name, np.concatenate([old, np.zeros_like(old)]))
+        self._slopes[first : self.size] = slopes
+        self._intercepts[first : self.size] = intercepts
+        self._iterations[first : self.size] = iteration
+        self._last_active[first : self.size] = iteration
+        self._active[first : self.size] = True
+        return np.arange(first, self.size)
+
+    def heights(self, state: FloatArray, ids: IntArray | None = None) -> FloatArray:
+        """The cuts' values (c,) at a state (S,), of all or of those given; summed state by state.
+
+        Not a matrix product: its bits would depend on how many cuts there are.
+        """
+        slopes = self.slopes if ids is None else self.slopes[ids]
+        total = (self.intercepts if ids is None else self.intercepts[ids]).copy()
+        for place in np.flatnonzero(state):
+            total += slopes[:, place] * state[place]
+        return total

@@ -1,0 +1,92 @@
+"""The forward pass: the policy applied to scenarios, stage after stage, all scenarios of a stage together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cobre.sddp.contracts import Exchange
+from cobre.sddp.model import Model, StageModel
+from cobre.sddp.problem import Problem
+from cobre.sddp.risk import FloatArray
+
+__all__ = ["Trajectories", "enumerated_forward", "exact_cost", "sampled_forward"]
+
+IntArray = NDArray[np.int64]
+
+
+@dataclass(eq=False)
+class Trajectories:
+    """Where the passes went. incoming[t]: (r_t, S) states that stage t was entered with; stage_costs[t]: (r_t,).
+
+    For sampled passes r_t is the number of passes. For enumerated ones it is the number of nodes of the stage, and
+    node i of a stage is followed by ``i * N ... i * N + N - 1``, the openings in the stage's solving order;
+    incoming[t] then has one row for each node of the stage before. Costs are of the minimisation solved inside.
+    """
+
+    incoming: list[FloatArray]
+    stage_costs: list[FloatArray]
+
+
+def sampled_forward(model: Model, paths: IntArray, exchange: Exchange, activity: float | None = None) -> Trajectories:
+    """Follow the openings ``paths`` (M, T). Each pass and stage is a unit of work of one solve."""
+    state = np.repeat(model.problem.initial_state[np.newaxis], paths.shape[0], axis=0)
+    incoming, costs = [], []
+    for t, stage in enumerate(model.stages):
+        incoming.append(state)
+        rows = _solve_rows(stage, paths[:, t], state, 1, exchange, activity)
+        state, cost = stage.clip(rows[:, 1:]), rows[:, 0]
+        costs.append(cost)
+    return Trajectories(incoming, costs)
+
+
+def enumerated_forward(model: Model, exchange: Exchange, activity: float | None = None) -> Trajectories:
+    """Visit every node of the tree. A unit of work is all openings of one node of the stage before, in a chain."""
+    state = model.problem.initial_state[np.newaxis]
+    incoming, costs = [], []
+    for stage in model.stages:
+        incoming.append(state)
+        count = stage.order.size
+        openings = np.tile(stage.order, state.shape[0])
+        rows = _solve_rows(stage, openings, np.repeat(state, count, axis=0), count, exchange, activity)
+        state, cost = stage.clip(rows[:, 1:]), rows[:, 0]
+        costs.append(cost)
+    return Trajectories(incoming, costs)
+
+
+def exact_cost(problem: Problem, model: Model, stage_costs: list[FloatArray]) -> float:
+    """The policy's own cost over the whole tree, under the stages' risk measures, from an enumerated forward pass."""
+    value = np.zeros(0)
+    for t in range(len(problem.stages) - 1, -1, -1):
+        stage = problem.stages[t]
+        total = stage_costs[t] + (stage.discount * value if t + 1 < len(problem.stages) else 0.0)
+        order = model.stages[t].order
+        probability = stage.openings.probability[order]
+        groups = total.reshape(-1, order.size)
+        value = np.array([_weighted(stage.risk.adjust(probability, group), group) for group in groups])
+    return float(value[0])
+
+
+def _weighted(weights: FloatArray, values: FloatArray) -> float:
+    total = 0.0
+    for weight, value in zip(weights.tolist(), values.tolist(), strict=True):
+        total += weight * value
+    return total
+
+
+def _solve_rows(
+    stage: StageModel, openings: IntArray, incoming: FloatArray, chain: int, exchange: Exchange, activity: float | None
+) -> FloatArray:
+    """Stage cost and outgoing state (r, 1 + S) of each row; ``chain`` rows make a unit of work."""
+    units = openings.size // chain
+    mine = np.asarray(list(exchange.assigned(units)), np.int64)
+    rows = (mine[:, np.newaxis] * chain + np.arange(chain)).ravel()
+    ends = np.arange(1, mine.size + 1) * chain
+    batch = stage.lp.solve(openings[rows], incoming[rows], ends, [stage.bases[0]] * mine.size, activity=activity)
+    cost = batch.values - stage.stage.discount * batch.cost_to_go
+    found = np.concatenate([cost[:, np.newaxis], batch.states], axis=1)
+    if activity is not None:
+        stage.note_activity(batch.active, units, exchange)
+    return exchange.gather(found, np.full(units, chain))

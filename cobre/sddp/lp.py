@@ -1,0 +1,369 @@
+"""A stage's linear program, solved for many right-hand sides at once.
+
+    (stage LP, right-hand sides, agreed bases)  ->  (values, duals, states, bases)
+
+A unit of work is a chain of solves: openings of one trial point, or one scenario of a forward pass. Its first solve
+starts from a basis that everybody agrees on, after everything the instance knew is cleared; each other goes on from
+the one before. So the bits of a unit depend on the LP, its right-hand sides in their order and that basis, never on
+what this instance solved before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cobre.errors import SolverError
+from cobre.sddp.highs import BASIC, LOWER, OPTIMAL, STATUS_NAMES, Highs
+from cobre.sddp.lazy import LazyCuts
+from cobre.sddp.lp_options import RETRIES, Option, profile_options
+from cobre.sddp.problem import Stage
+from cobre.sddp.right_hand_sides import RightHandSides
+from cobre.sddp.risk import FloatArray
+from cobre.sddp.scaling import scale_stage, scaled_matrix
+from cobre.sddp.settings import SolverProfile
+
+__all__ = ["Basis", "Batch", "SolverStatistics", "StageLP"]
+
+IntArray = NDArray[np.int64]
+_NO_IDS = np.zeros(0, np.int64)
+_SMALLEST_COEFFICIENT = 1e-12  # of a scaled cut; below it an entry is noise, and HiGHS would drop it anyway
+
+
+@dataclass(frozen=True, eq=False)
+class Basis:
+    """A starting basis, in terms that survive a change of the LP's cut rows.
+
+    ``tight`` holds the ids of the cuts that were not basic; every other cut row starts basic.
+    """
+
+    columns: NDArray[np.int32]  # (n + 1,), the cost-to-go last
+    rows: NDArray[np.int32]  # (m,)
+    tight: IntArray
+
+    def encode(self) -> FloatArray:
+        """One row of numbers of the fixed width ``3 n + 3 + 2 m``, -1 where there is nothing, to be gathered."""
+        width = self.columns.size + self.rows.size
+        row = np.full(2 * width + self.columns.size, -1.0)
+        row[:width] = np.concatenate([self.columns, self.rows])
+        row[width : width + self.tight.size] = self.tight
+        return row
+
+    @classmethod
+    def decode(cls, row: FloatArray, columns: int, rows: int) -> Basis:
+        """From ``encode``; columns counts the cost-to-go."""
+        tight = row[columns + rows :]
+        return cls(
+            row[:columns].astype(np.int32),
+            row[columns : columns + rows].astype(np.int32),
+            tight[tight >= 0].astype(np.int64),
+        )
+
+
+@dataclass(eq=False)
+class Batch:
+    """What r solves gave, for the minimisation solved inside.
+
+    values: (r,) objective, cost-to-go included, the cost of the incoming state too. cost_to_go: (r,).
+    states: (r, S) outgoing. duals: (r, m) change of the value per unit of the template's right-hand sides.
+    primal: (r, n), or (r, 0) where it was not asked for. first_bases: one a unit, after its first solve, where asked.
+    active: for each unit, the ids of the cuts that had a multiplier in one of its solves, where that was asked for.
+    """
+
+    values: FloatArray
+    cost_to_go: FloatArray
+    states: FloatArray
+    duals: FloatArray
+    primal: FloatArray
+    first_bases: list[Basis] = field(default_factory=list)
+    active: list[IntArray] = field(default_factory=list)
+
+
+@dataclass
+class SolverStatistics:
+    """Counts and seconds of solves; ``seconds`` are those inside HiGHS's run alone."""
+
+    solves: int = 0
+    simplex_iterations: int = 0
+    seconds: float = 0.0
+    retries: int = 0
+
+    def add(self, other: SolverStatistics) -> None:
+        """Add the other's to this."""
+        self.solves += other.solves
+        self.simplex_iterations += other.simplex_iterations
+        self.seconds += other.seconds
+        self.retries += other.retries
+
+
+class StageLP:
+    """One stage's LP in HiGHS: the scaled template, the cost-to-go column, and the cut rows after them.
+
+    sign: 1 for a minimisation, -1 for a maximisation; everything that comes out is of the minimisation.
+    last: the cost-to-go is fixed at zero. number: the stage's, 1-based, for errors.
+    """
+
+    def __init__(self, stage: Stage, *, sign: float, last: bool, number: int = 0, retry_limit: int = 5) -> None:
+        self.stage, self.sign, self.last, self.number, self.retry_limit = stage, sign, last, number, retry_limit
+        self.scaling = scale_stage(stage)
+        self.statistics = SolverStatistics()
+        self.sides = RightHandSides(stage, sign)
+        self.cut_ids = _NO_IDS  # of the rows after the template's, in their order
+        self.lazy: LazyCuts | None = None
+        self.context: dict[str, Any] = {}  # what a SolverError says of where it happened
+        self.failure_folder: Path | None = None
+        self._warm = True
+        self._options: dict[str, Option] = {}
+        self._row_scale = self.scaling.row[self.sides.moving]
+        self._cost_scale = sign * self.scaling.cost * self.scaling.column[stage.openings.cost_columns]
+        self._column_scale = np.append(self.scaling.column, 1.0 / self.scaling.cost)
+        self._dual_scale = self.scaling.row / self.scaling.cost
+        self._highs = Highs()
+        self._pass_template()
+        self.use_profile(SolverProfile())
+
+    def close(self) -> None:
+        """Free the solver."""
+        self._highs.close()
+
+    def use_profile(self, profile: SolverProfile) -> None:
+        """Solve with these options from now on."""
+        self._warm = profile.use_warm_start
+        options = profile_options(profile)
+        if options != self._options:
+            self._highs.set_options(options)
+            self._options = options
+
+    def solve(
+        self,
+        openings: IntArray,
+        incoming: FloatArray,
+        ends: IntArray,
+        bases: Sequence[Basis | None],
+        *,
+        primal: bool = False,
+        first_bases: bool = False,
+        activity: float | None = None,
+    ) -> Batch:
+        """Solve r pairs of opening (r,) and incoming state (r, S), cut into units that end at ``ends`` (u,).
+
+        bases: one a unit, to start from (None: from the slacks). primal: keep every column's value.
+        first_bases: keep the basis after each unit's first solve. activity: note the cuts whose multiplier exceeds
+        this. Raises SolverError when a solve fails whatever is tried.
+        """
+        count = openings.size
+        lower = self.sides.of(openings, incoming) * self._row_scale
+        upper = lower.copy()
+        lower[:, self.sides.open_below] = -np.inf
+        upper[:, self.sides.open_above] = np.inf
+        costs = self.stage.openings.cost[openings] * self._cost_scale
+        batch = Batch(
+            values=np.empty(count),
+            cost_to_go=np.empty(count),
+            states=np.empty((count, self.stage.states)),
+            duals=np.empty((count, self.stage.rows)),
+            primal=np.empty((count, self.stage.columns if primal else 0)),
+        )
+        start = 0
+        for unit, end in enumerate(ends):
+            active: set[int] = set()
+            self._start_from(bases[unit])
+            for k in range(start, int(end)):
+                self._set_sides(k, lower, upper, costs)
+                self._run(k - start, int(openings[k]))
+                cut_duals = self._read(k, batch)
+                if activity is not None:
+                    active.update(self.cut_ids[cut_duals > activity].tolist())
+                if first_bases and k == start:
+                    batch.first_bases.append(self.basis())
+            if activity is not None:
+                batch.active.append(np.array(sorted(active), np.int64))
+            if self.lazy is not None:
+                self.drop_cuts_behind(self.lazy.resident)
+            start = int(end)
+        self.statistics.solves += count
+        self._unscale(batch, incoming)
+        return batch
+
+    def basis(self) -> Basis:
+        """The basis that the last solve ended with."""
+        columns = np.empty(self.stage.columns + 1, np.int32)
+        rows = np.empty(self.stage.rows + self.cut_ids.size, np.int32)
+        self._highs.get_basis(columns, rows)
+        m = self.stage.rows
+        return Basis(columns, rows[:m].copy(), self.cut_ids[rows[m:] != BASIC])
+
+    # -- cut rows ---------------------------------------------------------------------------------------------
+
+    def set_cuts(self, ids: IntArray, slopes: FloatArray, intercepts: FloatArray) -> None:
+        """Make the cut rows these: ids (c,) rising, slopes (c, S), intercepts (c,); what is there already stays.
+
+        Rows stand in the order of their ids however they came in, for the bits of a solve depend on it.
+        """
+        keep = np.isin(self.cut_ids, ids, assume_unique=True)
+        fresh = ids[~np.isin(ids, self.cut_ids, assume_unique=True)]
+        if fresh.size:  # what stands behind the first new one is taken out and put back in order
+            keep &= self.cut_ids < fresh[0]
+        self._delete_cut_rows(np.flatnonzero(~keep))
+        behind = ids > self.cut_ids[-1] if self.cut_ids.size else np.ones(ids.size, bool)
+        self.append_cuts(ids[behind], slopes[behind], intercepts[behind])
+
+    def append_cuts(self, ids: IntArray, slopes: FloatArray, intercepts: FloatArray) -> None:
+        """Add cut rows behind the others: ``cost_to_go - slopes . outgoing >= intercept``."""
+        if not ids.size:
+            return
+        scaled = slopes * (self.scaling.column[self.stage.outgoing] * self.scaling.cost)
+        value = np.concatenate([-scaled, np.ones((ids.size, 1))], axis=1)
+        places = np.append(self.stage.outgoing, self.stage.columns).astype(np.int32)
+        used = np.abs(value) > _SMALLEST_COEFFICIENT
+        start = np.zeros(ids.size + 1, np.int32)
+        np.cumsum(used.sum(axis=1), out=start[1:])
+        lower = np.ascontiguousarray(intercepts * self.scaling.cost)
+        index = np.broadcast_to(places, value.shape)[used]
+        self._highs.add_rows(lower, np.full(ids.size, np.inf), (start, index, value[used]))
+        self.cut_ids = np.concatenate([self.cut_ids, ids])
+        self._fit_scratch()
+
+    def drop_cuts_behind(self, count: int) -> None:
+        """Keep the first ``count`` cut rows only."""
+        self._delete_cut_rows(np.arange(count, self.cut_ids.size))
+
+    def _delete_cut_rows(self, positions: IntArray) -> None:
+        if positions.size:
+            self._highs.delete_rows((positions + self.stage.rows).astype(np.int32))
+            self.cut_ids = np.delete(self.cut_ids, positions)
+
+    # -- inside -----------------------------------------------------------------------------------------------
+
+    def _pass_template(self) -> None:
+        stage, scaling = self.stage, self.scaling
+        cost = np.append(self.sign * stage.cost * scaling.column * scaling.cost, stage.discount)
+        bound = self.sign * stage.cost_to_go_bound * scaling.cost
+        lower = np.append(stage.lower / scaling.column, 0.0 if self.last else bound)
+        upper = np.append(stage.upper / scaling.column, 0.0 if self.last else np.inf)
+        right = stage.rhs * scaling.row
+        row_bounds = np.where(stage.sense < 0, -np.inf, right), np.where(stage.sense > 0, np.inf, right)
+        matrix = stage.matrix.start, stage.matrix.index, scaled_matrix(stage.matrix, scaling)
+        self._highs.pass_lp(cost, (lower, upper), row_bounds, matrix)
+        self._columns = np.zeros(stage.columns + 1)
+        self._columns_at = self._columns.ctypes.data
+        self._rows = np.zeros(0)
+        self._fit_scratch()
+
+    def _fit_scratch(self) -> None:
+        """Room for the duals of every row, with some to spare: HiGHS fills it in place."""
+        needed = self.stage.rows + self.cut_ids.size
+        if self._rows.size < needed:
+            self._rows = np.zeros(needed + needed // 2 + 64)
+            self._rows_at = self._rows.ctypes.data
+
+    def _start_from(self, basis: Basis | None) -> None:
+        self._highs.clear_solver()
+        if basis is None or not self._warm:
+            return
+        m = self.stage.rows
+        rows = np.full(m + self.cut_ids.size, BASIC, np.int32)
+        rows[:m] = basis.rows
+        if basis.tight.size and self.cut_ids.size:
+            at = np.searchsorted(self.cut_ids, basis.tight)
+            np.minimum(at, self.cut_ids.size - 1, out=at)
+            rows[m + at[self.cut_ids[at] == basis.tight]] = LOWER
+        # a tight cut that has left the LP makes the basis one too large; HiGHS mends that, the same way every time
+        self._highs.set_basis(basis.columns, rows)
+
+    def _set_sides(self, k: int, lower: FloatArray, upper: FloatArray, costs: FloatArray) -> None:
+        highs = self._highs
+        moving = self.sides.moving
+        if moving.size:
+            offset = 8 * k * moving.size
+            highs.change_rows(
+                highs.handle, moving.size, self.sides.moving_at, lower.ctypes.data + offset, upper.ctypes.data + offset
+            )
+        priced = self.stage.openings.cost_columns
+        if priced.size:
+            highs.change_costs(highs.handle, priced.size, priced.ctypes.data, costs.ctypes.data + 8 * k * priced.size)
+
+    def _run(self, place: int, opening: int) -> None:
+        """Solve what is set, with the cuts that it turns out to need."""
+        self._run_once(place, opening)
+        while self.lazy is not None:
+            highs = self._highs
+            highs.solution(highs.handle, self._columns_at, None, None, None)
+            x = self._columns * self._column_scale
+            found = self.lazy.violated(x[self.stage.outgoing], float(x[-1]), self.cut_ids)
+            if not found.size:
+                return
+            self.append_cuts(found, self.lazy.pool.slopes[found], self.lazy.pool.intercepts[found])
+            self._run_once(place, opening)
+
+    def _run_once(self, place: int, opening: int) -> None:
+        highs, statistics = self._highs, self.statistics
+        started = perf_counter()
+        highs.run(highs.handle)
+        statistics.seconds += perf_counter() - started
+        if highs.status(highs.handle) != OPTIMAL:
+            self._retry(place, opening)
+        statistics.simplex_iterations += highs.simplex_iterations()
+
+    def _read(self, k: int, batch: Batch) -> FloatArray:
+        """Put the solution where it belongs, still scaled; returns the cuts' multipliers."""
+        highs, stage = self._highs, self.stage
+        batch.values[k] = highs.objective(highs.handle)
+        highs.solution(highs.handle, self._columns_at, None, None, self._rows_at)
+        batch.cost_to_go[k] = self._columns[-1]
+        batch.states[k] = self._columns[stage.outgoing]
+        batch.duals[k] = self._rows[: stage.rows]
+        if batch.primal.shape[1]:
+            batch.primal[k] = self._columns[:-1]
+        return self._rows[stage.rows : stage.rows + self.cut_ids.size]
+
+    def _unscale(self, batch: Batch, incoming: FloatArray) -> None:
+        batch.values /= self.scaling.cost
+        batch.values += self.sides.incoming_cost(incoming)
+        batch.cost_to_go /= self.scaling.cost
+        batch.states *= self.scaling.column[self.stage.outgoing]
+        batch.duals *= self._dual_scale
+        if batch.primal.shape[1]:
+            batch.primal *= self.scaling.column
+
+    def _retry(self, place: int, opening: int) -> None:
+        """Try the solve that just failed in other ways, counted; raises SolverError after the last."""
+        highs = self._highs
+        for options in RETRIES[: self.retry_limit]:
+            self.statistics.retries += 1
+            highs.clear_solver()
+            highs.set_options(options)
+            started = perf_counter()
+            highs.run(highs.handle)
+            self.statistics.seconds += perf_counter() - started
+            highs.set_options({name: self._options[name] for name in options})
+            if highs.status(highs.handle) == OPTIMAL:
+                return
+        raise self._failure(place, opening)
+
+    def _failure(self, place: int, opening: int) -> SolverError:
+        status = STATUS_NAMES.get(self._highs.status(self._highs.handle), "unknown")
+        iteration, scenarios = self.context.get("iteration"), self.context.get("scenarios")
+        where = f"stage {self.number}" + (f", iteration {iteration}" if iteration is not None else "")
+        context: dict[str, Any] = {"stage": self.number, "opening": opening, "place_in_unit": place, **self.context}
+        suggestion = "look for a stage without a feasible decision for some state: give its limits penalised slacks"
+        if self.failure_folder is not None:
+            path = self.failure_folder / f"unsolved_stage{self.number}_opening{opening}.mps"
+            if self._highs.write_model(path):
+                context["model_file"] = str(path)
+                suggestion += f"; the scaled model is in {path}"
+        return SolverError(
+            f"the LP of {where}, opening {opening} stayed {status} after {self.retry_limit} retries",
+            stage=self.number,
+            iteration=iteration,
+            scenario=scenarios,
+            solver_status=status,
+            context=context,
+            suggestion=suggestion,
+        )

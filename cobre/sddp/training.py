@@ -1,0 +1,233 @@
+"""Training: forward passes, backward pass, bound, until a rule says stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from cobre.sddp.backward import backward, lower_bound
+from cobre.sddp.contracts import SERIAL, Exchange
+from cobre.sddp.cuts import CutPool
+from cobre.sddp.forward import Trajectories, enumerated_forward, exact_cost, sampled_forward
+from cobre.sddp.lp import SolverStatistics
+from cobre.sddp.model import Model
+from cobre.sddp.problem import Problem
+from cobre.sddp.risk import FloatArray
+from cobre.sddp.sampling import draw_paths, scenario_count
+from cobre.sddp.selection import Selector
+from cobre.sddp.settings import Enumerated, Sampled, TrainingSettings
+from cobre.sddp.statistics import PassStatistics
+from cobre.sddp.stopping import Progress, StopReason, stop_reason
+
+__all__ = ["IterationRecord", "Observer", "TrainingOutcome", "train"]
+
+
+@dataclass(frozen=True)
+class IterationRecord:
+    """One iteration, in the problem's own sense.
+
+    The outer bound is ``lower_bound`` of a minimisation and ``upper_bound`` of a maximisation; the other of the two
+    is the estimate from forward passes (exact where they are enumerated), of which ``upper_bound_std`` and ``ci_95``
+    (half width) speak. gap: their distance, relative to ``max(1, |estimate|)``. Seconds are wall time.
+    """
+
+    iteration: int
+    lower_bound: float
+    upper_bound: float
+    upper_bound_std: float
+    ci_95: float
+    gap: float
+    exact: bool
+    seconds: float
+    iteration_seconds: float
+    forward_seconds: float
+    backward_seconds: float
+    cuts_added: int
+    cuts_active: int
+    solves: int
+    simplex_iterations: int
+    solver_seconds: float
+
+
+Observer = Callable[[IterationRecord], object]
+"""Called after each iteration on rank 0; returning ``False`` stops the run with reason ``shutdown``."""
+
+
+@dataclass(eq=False)
+class TrainingOutcome:
+    """What a training gave. ``cuts[t]`` is the pool on stage t's cost-to-go, of the minimisation solved inside."""
+
+    problem: Problem
+    records: list[IterationRecord]
+    reason: StopReason
+    cuts: list[CutPool]
+    statistics: SolverStatistics
+    seconds: float
+    exact_upper_bounds: list[float] = field(default_factory=list)
+
+    @property
+    def lower_bounds(self) -> list[float]:
+        """The outer bound after each iteration, in the problem's own sense."""
+        maximise = self.problem.sense == "max"
+        return [record.upper_bound if maximise else record.lower_bound for record in self.records]
+
+
+def train(
+    problem: Problem,
+    settings: TrainingSettings,
+    *,
+    exchange: Exchange = SERIAL,
+    observe: Observer | None = None,
+    failure_folder: Path | None = None,
+) -> TrainingOutcome:
+    """Train a policy for ``problem``.
+
+    exchange: how ranks share the work; the result has the same bits whatever it is. observe: sees each iteration.
+    failure_folder: where the LP of a solve that stays unsolved is written.
+
+    Raises SolverError when a solve fails whatever is tried, ValidationError when the tree is too large to enumerate.
+    """
+    if isinstance(settings.passes, Enumerated):
+        scenario_count(problem.stages, settings.passes.limit)
+    model = Model(
+        problem,
+        retry_limit=settings.retry_limit,
+        openings_per_unit=settings.openings_per_unit,
+        failure_folder=failure_folder,
+    )
+    try:
+        return _Run(model, settings, exchange, observe).go()
+    finally:
+        model.close()
+
+
+class _Run:
+    """The state of one training."""
+
+    def __init__(self, model: Model, settings: TrainingSettings, exchange: Exchange, observe: Observer | None) -> None:
+        self.model, self.settings, self.exchange, self.observe = model, settings, exchange, observe
+        self.started = perf_counter()
+        self.records: list[IterationRecord] = []
+        self.bounds: list[float] = []  # of the minimisation solved inside, never falling
+        self.exact: list[float] = []
+        self.passes = PassStatistics(settings.upper_bound_passes)
+        stages = model.problem.stages
+        self.selector = Selector(settings.cut_selection, len(stages))
+        self.discounts = np.cumprod([1.0] + [stage.discount for stage in stages[:-1]])
+
+    def go(self) -> TrainingOutcome:
+        reason: StopReason | None = None
+        while reason is None:
+            reason = self.iterate(len(self.records) + 1)
+        return TrainingOutcome(
+            problem=self.model.problem,
+            records=self.records,
+            reason=reason,
+            cuts=[stage.pool for stage in self.model.stages],
+            statistics=self.model.statistics(),
+            seconds=perf_counter() - self.started,
+            exact_upper_bounds=[self.model.sign * bound for bound in self.exact],
+        )
+
+    def iterate(self, iteration: int) -> StopReason | None:
+        model, settings, began = self.model, self.settings, perf_counter()
+        before = model.statistics()
+        model.begin(iteration)
+        self.selector.before(model, iteration)
+        model.use_profile(settings.forward)
+        trajectories = self.forward(iteration)
+        middle = perf_counter()
+        model.use_profile(settings.backward)
+        added = backward(model, trajectories.incoming, iteration, self.exchange, self.selector.activity)
+        bound = lower_bound(model, self.exchange)
+        self.bounds.append(max([bound, *self.bounds[-1:]]))
+        self.selector.visit(trajectories.incoming)
+        active = self.selector.after(model, iteration)
+        record = self.record(iteration, trajectories, began, middle, (added, active), before)
+        return self.decide(record)
+
+    def forward(self, iteration: int) -> Trajectories:
+        passes = self.settings.passes
+        if isinstance(passes, Sampled):
+            paths = draw_paths(self.model.problem, "training", self.settings.seed, iteration, range(passes.count))
+            return sampled_forward(self.model, paths, self.exchange, self.selector.activity)
+        return enumerated_forward(self.model, self.exchange, self.selector.activity)
+
+    def estimate(self, trajectories: Trajectories) -> tuple[float, float, float]:
+        """The policy's cost from its forward passes: mean, deviation, interval; exact where they are enumerated."""
+        if isinstance(self.settings.passes, Enumerated):
+            cost = exact_cost(self.model.problem, self.model, trajectories.stage_costs)
+            self.exact.append(cost)
+            return cost, 0.0, 0.0
+        total: FloatArray = np.zeros(self.settings.passes.count)
+        for discount, costs in zip(self.discounts, trajectories.stage_costs, strict=True):
+            total = total + discount * costs
+        self.passes.add(total)
+        return self.passes.estimate()
+
+    def record(
+        self,
+        iteration: int,
+        trajectories: Trajectories,
+        began: float,
+        middle: float,
+        cuts: tuple[int, int],
+        before: SolverStatistics,
+    ) -> IterationRecord:
+        mean, deviation, interval = self.estimate(trajectories)
+        outer = self.bounds[-1]
+        now, spent = perf_counter(), self.model.statistics()
+        lower, upper = (outer, mean) if self.model.sign > 0 else (-mean, -outer)
+        self.records.append(
+            IterationRecord(
+                iteration=iteration,
+                lower_bound=lower,
+                upper_bound=upper,
+                upper_bound_std=deviation,
+                ci_95=interval,
+                gap=(mean - outer) / max(1.0, abs(mean)),
+                exact=isinstance(self.settings.passes, Enumerated),
+                seconds=now - self.started,
+                iteration_seconds=now - began,
+                forward_seconds=middle - began,
+                backward_seconds=now - middle,
+                cuts_added=cuts[0],
+                cuts_active=cuts[1],
+                solves=spent.solves - before.solves,
+                simplex_iterations=spent.simplex_iterations - before.simplex_iterations,
+                solver_seconds=spent.seconds - before.seconds,
+            )
+        )
+        return self.records[-1]
+
+    def decide(self, record: IterationRecord) -> StopReason | None:
+        """Whether to stop, as rank 0 sees it: the clock and the observer are its alone."""
+        progress = Progress(record.iteration, record.seconds, self.bounds, self.exact[-1] if self.exact else None)
+        reason = stop_reason(self.settings.stopping, self.settings.stopping_mode, progress)
+        if self.observe is not None and self.observe(record) is False:
+            reason = "shutdown"
+        code = self.exchange.agree(float(_REASONS.index(reason)))
+        return _REASONS[int(code)]
+
+
+_REASONS: list[StopReason | None] = [
+    None,
+    "bound_stalling",
+    "simulation",
+    "iteration_limit",
+    "time_limit",
+    "gap",
+    "shutdown",
+]
+    None,
+    "bound_stalling",
+    "simulation",
+    "iteration_limit",
+    "time_limit",
+    "gap",
+    "shutdown",
+]
