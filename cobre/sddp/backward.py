@@ -49,8 +49,10 @@ def lower_bound(model: Model, exchange: Exchange) -> float:
 
 def distinct(states: FloatArray) -> FloatArray:
     """The states (r, S) without repeats, in the order of their first appearance: equal points give equal cuts."""
-    _, first = np.unique(states, axis=0, return_index=True)
-    return states[np.sort(first)] if states.shape[1] else states[:1]
+    first: dict[bytes, int] = {}
+    for row, state in enumerate(states):
+        first.setdefault(state.tobytes(), row)
+    return states if len(first) == states.shape[0] else states[list(first.values())]
 
 
 def _outcomes(

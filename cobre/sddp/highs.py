@@ -104,8 +104,8 @@ class Highs:
         self.change_rows = self.library.Highs_changeRowsBoundsBySet
         self.change_costs = self.library.Highs_changeColsCostBySet
         self.int_info = self.library.Highs_getIntInfoValue
-        self._iterations = np.zeros(1, np.int32)
-        self._iterations_address = _address(self._iterations)
+        self._iterations = c_int(0)
+        self._iterations_address = ctypes.addressof(self._iterations)
         # threads before the first solve of any instance: HiGHS's scheduler is one for the process
         self.set_options({"output_flag": False, "threads": 1, "simplex_scale_strategy": 0})
 
@@ -181,7 +181,7 @@ class Highs:
     def simplex_iterations(self) -> int:
         """Simplex iterations of the last solve."""
         self.int_info(self.handle, b"simplex_iteration_count", self._iterations_address)
-        return int(self._iterations[0])
+        return self._iterations.value
 
     def write_model(self, path: Path) -> bool:
         """Write the program as an LP or MPS file, by the suffix; False where that failed."""

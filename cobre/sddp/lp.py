@@ -102,6 +102,15 @@ class SolverStatistics:
         self.retries += other.retries
 
 
+class _Sides:
+    """Scaled row bounds and costs of a batch, and where they lie in memory."""
+
+    def __init__(self, lower: FloatArray, upper: FloatArray, costs: FloatArray) -> None:
+        self._keep = lower, upper, costs
+        self.lower_at, self.upper_at, self.costs_at = lower.ctypes.data, upper.ctypes.data, costs.ctypes.data
+        self.priced = costs.shape[1] > 0
+
+
 class StageLP:
     """One stage's LP in HiGHS: the scaled template, the cost-to-go column, and the cut rows after them.
 
@@ -119,11 +128,15 @@ class StageLP:
         self.context: dict[str, Any] = {}  # what a SolverError says of where it happened
         self.failure_folder: Path | None = None
         self._warm = True
+        self._openings = _NO_IDS  # of the batch under way
         self._options: dict[str, Option] = {}
         self._row_scale = self.scaling.row[self.sides.moving]
         self._cost_scale = sign * self.scaling.cost * self.scaling.column[stage.openings.cost_columns]
-        self._column_scale = np.append(self.scaling.column, 1.0 / self.scaling.cost)
+        self._cut_scale = -self.scaling.column[stage.outgoing] * self.scaling.cost
+        self._cut_columns = np.append(stage.outgoing, stage.columns).astype(np.int32)
         self._dual_scale = self.scaling.row / self.scaling.cost
+        self._laid_out: Basis | None = None  # the basis whose row statuses stand in _start_rows
+        self._start_rows = np.zeros(0, np.int32)
         self._highs = Highs()
         self._pass_template()
         self.use_profile(SolverProfile())
@@ -162,7 +175,7 @@ class StageLP:
         upper = lower.copy()
         lower[:, self.sides.open_below] = -np.inf
         upper[:, self.sides.open_above] = np.inf
-        costs = self.stage.openings.cost[openings] * self._cost_scale
+        sides = _Sides(lower, upper, self.stage.openings.cost[openings] * self._cost_scale)
         batch = Batch(
             values=np.empty(count),
             cost_to_go=np.empty(count),
@@ -170,34 +183,30 @@ class StageLP:
             duals=np.empty((count, self.stage.rows)),
             primal=np.empty((count, self.stage.columns if primal else 0)),
         )
+        self._openings = openings
         start = 0
-        for unit, end in enumerate(ends):
-            active: set[int] = set()
-            self._start_from(bases[unit])
-            for k in range(start, int(end)):
-                self._set_sides(k, lower, upper, costs)
-                self._run(k - start, int(openings[k]))
-                cut_duals = self._read(k, batch)
-                if activity is not None:
-                    active.update(self.cut_ids[cut_duals > activity].tolist())
-                if first_bases and k == start:
-                    batch.first_bases.append(self.basis())
-            if activity is not None:
-                batch.active.append(np.array(sorted(active), np.int64))
+        for basis, end in zip(bases, ends.tolist(), strict=True):
+            found: set[int] | None = None if activity is None else set()
+            self._start_from(basis)
+            if first_bases:
+                self._chain(sides, batch, range(start, start + 1), found, activity or 0.0)
+                batch.first_bases.append(self.basis())
+                start += 1
+            self._chain(sides, batch, range(start, end), found, activity or 0.0)
+            if found is not None:
+                batch.active.append(np.array(sorted(found), np.int64))
             if self.lazy is not None:
                 self.drop_cuts_behind(self.lazy.resident)
-            start = int(end)
-        self.statistics.solves += count
+            start = end
         self._unscale(batch, incoming)
         return batch
 
     def basis(self) -> Basis:
         """The basis that the last solve ended with."""
-        columns = np.empty(self.stage.columns + 1, np.int32)
-        rows = np.empty(self.stage.rows + self.cut_ids.size, np.int32)
-        self._highs.get_basis(columns, rows)
-        m = self.stage.rows
-        return Basis(columns, rows[:m].copy(), self.cut_ids[rows[m:] != BASIC])
+        m, cuts = self.stage.rows, self.cut_ids.size
+        self._highs.get_basis(self._column_status, self._row_status)
+        tight = self.cut_ids[self._row_status[m : m + cuts] != BASIC]
+        return Basis(self._column_status.copy(), self._row_status[:m].copy(), tight)
 
     # -- cut rows ---------------------------------------------------------------------------------------------
 
@@ -218,16 +227,19 @@ class StageLP:
         """Add cut rows behind the others: ``cost_to_go - slopes . outgoing >= intercept``."""
         if not ids.size:
             return
-        scaled = slopes * (self.scaling.column[self.stage.outgoing] * self.scaling.cost)
-        value = np.concatenate([-scaled, np.ones((ids.size, 1))], axis=1)
-        places = np.append(self.stage.outgoing, self.stage.columns).astype(np.int32)
+        width = self.stage.states + 1
+        value = np.ones((ids.size, width))
+        np.multiply(slopes, self._cut_scale, out=value[:, :-1])
+        index = np.repeat(self._cut_columns[np.newaxis], ids.size, axis=0)
+        start = np.arange(0, value.size + 1, width, dtype=np.int32)
         used = np.abs(value) > _SMALLEST_COEFFICIENT
-        start = np.zeros(ids.size + 1, np.int32)
-        np.cumsum(used.sum(axis=1), out=start[1:])
-        lower = np.ascontiguousarray(intercepts * self.scaling.cost)
-        index = np.broadcast_to(places, value.shape)[used]
-        self._highs.add_rows(lower, np.full(ids.size, np.inf), (start, index, value[used]))
+        if not used.all():
+            start[1:] = np.cumsum(used.sum(axis=1))
+            index, value = index[used], value[used]
+        lower = intercepts * self.scaling.cost
+        self._highs.add_rows(lower, np.full(ids.size, np.inf), (start, index, value))
         self.cut_ids = np.concatenate([self.cut_ids, ids])
+        self._laid_out = None
         self._fit_scratch()
 
     def drop_cuts_behind(self, count: int) -> None:
@@ -238,6 +250,7 @@ class StageLP:
         if positions.size:
             self._highs.delete_rows((positions + self.stage.rows).astype(np.int32))
             self.cut_ids = np.delete(self.cut_ids, positions)
+            self._laid_out = None
 
     # -- inside -----------------------------------------------------------------------------------------------
 
@@ -251,9 +264,9 @@ class StageLP:
         row_bounds = np.where(stage.sense < 0, -np.inf, right), np.where(stage.sense > 0, np.inf, right)
         matrix = stage.matrix.start, stage.matrix.index, scaled_matrix(stage.matrix, scaling)
         self._highs.pass_lp(cost, (lower, upper), row_bounds, matrix)
-        self._columns = np.zeros(stage.columns + 1)
-        self._columns_at = self._columns.ctypes.data
+        self._columns = np.zeros((0, stage.columns + 1))
         self._rows = np.zeros(0)
+        self._column_status = np.zeros(stage.columns + 1, np.int32)
         self._fit_scratch()
 
     def _fit_scratch(self) -> None:
@@ -262,66 +275,98 @@ class StageLP:
         if self._rows.size < needed:
             self._rows = np.zeros(needed + needed // 2 + 64)
             self._rows_at = self._rows.ctypes.data
+            self._row_duals = self._rows[: self.stage.rows]
+            self._row_status = np.zeros(self._rows.size, np.int32)
 
     def _start_from(self, basis: Basis | None) -> None:
+        """Forget all that is known, then take the basis up; it is laid out once for all units that start from it."""
         self._highs.clear_solver()
         if basis is None or not self._warm:
             return
-        m = self.stage.rows
-        rows = np.full(m + self.cut_ids.size, BASIC, np.int32)
-        rows[:m] = basis.rows
-        if basis.tight.size and self.cut_ids.size:
-            at = np.searchsorted(self.cut_ids, basis.tight)
-            np.minimum(at, self.cut_ids.size - 1, out=at)
-            rows[m + at[self.cut_ids[at] == basis.tight]] = LOWER
+        m, cuts = self.stage.rows, self.cut_ids.size
+        if self._laid_out is not basis:
+            rows = np.full(m + cuts, BASIC, np.int32)
+            rows[:m] = basis.rows
+            if basis.tight.size and cuts:
+                at = np.minimum(np.searchsorted(self.cut_ids, basis.tight), cuts - 1)
+                rows[m + at[self.cut_ids[at] == basis.tight]] = LOWER
+            self._laid_out, self._start_rows = basis, rows
         # a tight cut that has left the LP makes the basis one too large; HiGHS mends that, the same way every time
-        self._highs.set_basis(basis.columns, rows)
+        self._highs.set_basis(basis.columns, self._start_rows)
 
-    def _set_sides(self, k: int, lower: FloatArray, upper: FloatArray, costs: FloatArray) -> None:
-        highs = self._highs
-        moving = self.sides.moving
-        if moving.size:
-            offset = 8 * k * moving.size
-            highs.change_rows(
-                highs.handle, moving.size, self.sides.moving_at, lower.ctypes.data + offset, upper.ctypes.data + offset
-            )
-        priced = self.stage.openings.cost_columns
-        if priced.size:
-            highs.change_costs(highs.handle, priced.size, priced.ctypes.data, costs.ctypes.data + 8 * k * priced.size)
+    def _chain(self, sides: _Sides, batch: Batch, rows: range, found: set[int] | None, activity: float) -> None:
+        """Solve one row after the other, each from where the one before ended.
 
-    def _run(self, place: int, opening: int) -> None:
-        """Solve what is set, with the cuts that it turns out to need."""
-        self._run_once(place, opening)
-        while self.lazy is not None:
-            highs = self._highs
-            highs.solution(highs.handle, self._columns_at, None, None, None)
-            x = self._columns * self._column_scale
-            found = self.lazy.violated(x[self.stage.outgoing], float(x[-1]), self.cut_ids)
+        The loop that everything else waits for: names are bound once, and results are written in place.
+        """
+        highs, statistics = self._highs, self.statistics
+        handle, run, status, iterations = highs.handle, highs.run, highs.status, highs.simplex_iterations
+        objective, solution, seconds, pivots = highs.objective, highs.solution, 0.0, 0
+        change_rows, moving, moving_at = highs.change_rows, self.sides.moving.size, self.sides.moving_at
+        columns = self._column_buffer(len(rows))
+        columns_at, width = columns.ctypes.data, 8 * columns.shape[1]
+        values, duals = batch.values, batch.duals
+        for k in rows:
+            if moving:
+                offset = 8 * k * moving
+                change_rows(handle, moving, moving_at, sides.lower_at + offset, sides.upper_at + offset)
+            if sides.priced:
+                self._change_costs(sides, k)
+            started = perf_counter()
+            run(handle)
+            seconds += perf_counter() - started
+            if status(handle) != OPTIMAL:
+                self._retry(k)
+            pivots += iterations()
+            if self.lazy is not None:
+                self._add_violated(k)
+            values[k] = objective(handle)
+            solution(handle, columns_at, None, None, self._rows_at)
+            columns_at += width
+            duals[k] = self._row_duals
+            if found is not None:
+                multipliers = self._rows[self.stage.rows : self.stage.rows + self.cut_ids.size]
+                found.update(self.cut_ids[multipliers > activity].tolist())
+        statistics.seconds += seconds
+        statistics.simplex_iterations += pivots
+        statistics.solves += len(rows)
+        at = slice(rows.start, rows.stop)
+        batch.cost_to_go[at] = columns[:, -1]
+        batch.states[at] = columns[:, self.stage.outgoing]
+        if batch.primal.shape[1]:
+            batch.primal[at] = columns[:, :-1]
+
+    def _column_buffer(self, rows: int) -> FloatArray:
+        if self._columns.shape[0] < rows:
+            self._columns = np.zeros((rows, self.stage.columns + 1))
+        return self._columns[:rows]
+
+    def _change_costs(self, sides: _Sides, k: int) -> None:
+        columns = self.stage.openings.cost_columns
+        self._highs.change_costs(
+            self._highs.handle, columns.size, columns.ctypes.data, sides.costs_at + 8 * k * columns.size
+        )
+
+    def _add_violated(self, k: int) -> None:
+        """Solve again with the cuts that the solution violates, until it violates none."""
+        assert self.lazy is not None
+        highs, x = self._highs, np.empty(self.stage.columns + 1)
+        while True:
+            highs.solution(highs.handle, x.ctypes.data, None, None, None)
+            state = x[self.stage.outgoing] * self.scaling.column[self.stage.outgoing]
+            found = self.lazy.violated(state, float(x[-1]) / self.scaling.cost, self.cut_ids)
             if not found.size:
                 return
             self.append_cuts(found, self.lazy.pool.slopes[found], self.lazy.pool.intercepts[found])
-            self._run_once(place, opening)
+            self._timed_run()
+            if highs.status(highs.handle) != OPTIMAL:
+                self._retry(k)
+            self.statistics.simplex_iterations += highs.simplex_iterations()
 
-    def _run_once(self, place: int, opening: int) -> None:
-        highs, statistics = self._highs, self.statistics
+    def _timed_run(self) -> None:
         started = perf_counter()
-        highs.run(highs.handle)
-        statistics.seconds += perf_counter() - started
-        if highs.status(highs.handle) != OPTIMAL:
-            self._retry(place, opening)
-        statistics.simplex_iterations += highs.simplex_iterations()
-
-    def _read(self, k: int, batch: Batch) -> FloatArray:
-        """Put the solution where it belongs, still scaled; returns the cuts' multipliers."""
-        highs, stage = self._highs, self.stage
-        batch.values[k] = highs.objective(highs.handle)
-        highs.solution(highs.handle, self._columns_at, None, None, self._rows_at)
-        batch.cost_to_go[k] = self._columns[-1]
-        batch.states[k] = self._columns[stage.outgoing]
-        batch.duals[k] = self._rows[: stage.rows]
-        if batch.primal.shape[1]:
-            batch.primal[k] = self._columns[:-1]
-        return self._rows[stage.rows : stage.rows + self.cut_ids.size]
+        self._highs.run(self._highs.handle)
+        self.statistics.seconds += perf_counter() - started
 
     def _unscale(self, batch: Batch, incoming: FloatArray) -> None:
         batch.values /= self.scaling.cost
@@ -332,26 +377,24 @@ class StageLP:
         if batch.primal.shape[1]:
             batch.primal *= self.scaling.column
 
-    def _retry(self, place: int, opening: int) -> None:
+    def _retry(self, k: int) -> None:
         """Try the solve that just failed in other ways, counted; raises SolverError after the last."""
         highs = self._highs
         for options in RETRIES[: self.retry_limit]:
             self.statistics.retries += 1
             highs.clear_solver()
             highs.set_options(options)
-            started = perf_counter()
-            highs.run(highs.handle)
-            self.statistics.seconds += perf_counter() - started
+            self._timed_run()
             highs.set_options({name: self._options[name] for name in options})
             if highs.status(highs.handle) == OPTIMAL:
                 return
-        raise self._failure(place, opening)
+        raise self._failure(int(self._openings[k]))
 
-    def _failure(self, place: int, opening: int) -> SolverError:
+    def _failure(self, opening: int) -> SolverError:
         status = STATUS_NAMES.get(self._highs.status(self._highs.handle), "unknown")
         iteration, scenarios = self.context.get("iteration"), self.context.get("scenarios")
         where = f"stage {self.number}" + (f", iteration {iteration}" if iteration is not None else "")
-        context: dict[str, Any] = {"stage": self.number, "opening": opening, "place_in_unit": place, **self.context}
+        context: dict[str, Any] = {"stage": self.number, "opening": opening, **self.context}
         suggestion = "look for a stage without a feasible decision for some state: give its limits penalised slacks"
         if self.failure_folder is not None:
             path = self.failure_folder / f"unsolved_stage{self.number}_opening{opening}.mps"

@@ -57,14 +57,17 @@ def _balance(size: FloatArray, place: NDArray[np.int32], count: int) -> FloatArr
     low, high = np.full(count, np.inf), np.zeros(count)
     np.minimum.at(low, place, size)
     np.maximum.at(high, place, size)
-    return np.where(high > 0.0, 1.0 / np.sqrt(np.where(high > 0.0, low * high, 1.0)), 1.0)
+    used = high > 0.0
+    factors: FloatArray = np.where(used, 1.0 / np.sqrt(np.where(used, low * high, 1.0)), 1.0)
+    return factors
 
 
 def _extents(stage: Stage, row: FloatArray, column: FloatArray) -> FloatArray:
     """The finite, non-zero sizes of scaled bounds and right-hand sides."""
     noise = stage.openings.rhs * row[stage.openings.rhs_rows]
     sizes = np.abs(np.concatenate([stage.lower / column, stage.upper / column, stage.rhs * row, noise.ravel()]))
-    return sizes[np.isfinite(sizes) & (sizes > 0.0)]
+    found: FloatArray = sizes[np.isfinite(sizes) & (sizes > 0.0)]
+    return found
 
 
 def _typical(sizes: FloatArray) -> float:

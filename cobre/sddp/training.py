@@ -223,11 +223,3 @@ _REASONS: list[StopReason | None] = [
     "gap",
     "shutdown",
 ]
-    None,
-    "bound_stalling",
-    "simulation",
-    "iteration_limit",
-    "time_limit",
-    "gap",
-    "shutdown",
-]
