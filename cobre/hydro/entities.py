@@ -118,6 +118,7 @@ class Hydros:
     # noise: inflow = mean + std * eta, m3/s
     inflow_mean: FloatArray  # (T, H)
     inflow_std: FloatArray
+    in_service: NDArray[np.bool_] | None = None  # (T, H), None: always; see rows.py for what an absent plant does
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +144,7 @@ class NonControllables:
     mean: FloatArray  # (T, C)
     std: FloatArray
     factor: tuple[FloatArray, ...]  # per stage: (C, blocks)
+    has_statistics: NDArray[np.bool_] | None = None  # (C,): takes part in the noise, even with std 0; None: std > 0
 
 
 @dataclass(frozen=True, eq=False)

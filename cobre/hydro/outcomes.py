@@ -25,8 +25,8 @@ class Outcomes:
 def realise(case: Case, t: int, entities: NoiseEntities, eta: FloatArray) -> Outcomes:
     """The outcomes of stage t under standardised noise (N, entities).
 
-    Inflow is ``mean + std * eta``, where the truncating methods raise a negative one to zero; load is
-    ``max(0, mean + std * eta) * factor`` where it is random; availability is
+    Inflow is ``mean + std * eta``; the truncating methods raise a negative one to zero where std > 0. Load is
+    ``max(0, mean + std * eta) * factor`` where it is random, availability is
     ``max_generation * clip(mean + std * eta, 0, 1) * factor``.
     """
     return Outcomes(_inflow(case, t, entities, eta), _load(case, t, entities, eta), _available(case, t, entities, eta))
@@ -36,7 +36,10 @@ def _inflow(case: Case, t: int, entities: NoiseEntities, eta: FloatArray) -> Flo
     h = case.hydros
     values = np.tile(h.inflow_mean[t], (len(eta), 1))
     values[:, entities.hydros] += h.inflow_std[t, entities.hydros] * eta[:, entities.hydro_part]
-    return np.maximum(values, 0.0) if case.inflow_method.startswith("truncation") else values
+    if case.inflow_method.startswith("truncation"):
+        # It is the noise that is cut off: a negative mean without spread is data, and stays.
+        return np.where(h.inflow_std[t] > 0.0, np.maximum(values, 0.0), values)
+    return values
 
 
 def _load(case: Case, t: int, entities: NoiseEntities, eta: FloatArray) -> FloatArray:
