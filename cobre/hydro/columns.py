@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from cobre.hydro.assembly import Assembly
+from cobre.hydro.cascade import in_service
 from cobre.hydro.entities import Case
 from cobre.hydro.layout import Places, StageColumns
 from cobre.hydro.outcomes import Outcomes
 from cobre.sddp.risk import FloatArray
 
-__all__ = ["add_columns"]
+__all__ = ["add_columns", "by_block"]
 
 
 def add_columns(lp: Assembly, case: Case, t: int, outcomes: Outcomes) -> StageColumns:
@@ -29,30 +30,35 @@ def add_columns(lp: Assembly, case: Case, t: int, outcomes: Outcomes) -> StageCo
     )
 
 
+def by_block(values: FloatArray, blocks: int) -> FloatArray:
+    """(entities, blocks) from values of the stage (entities,) or of its blocks already."""
+    return np.broadcast_to(values[:, None] if values.ndim == 1 else values, (len(values), blocks))
+
+
 def _hydro_flows(lp: Assembly, case: Case, t: int, hours: FloatArray) -> dict[str, Places]:
     h = case.hydros
-    rho = h.productivity[t]
-    by_power = np.divide(h.max_generation[t], rho, out=np.full(rho.shape, np.inf), where=rho > 0.0)
-    limit = np.minimum(h.max_turbined[t], by_power)
-    everywhere = np.ones((h.ids.size, hours.size), bool)
-    channel = h.max_diversion[t][:, None]
+    present = np.tile(in_service(case, t)[:, None], (1, hours.size))
+    rho = h.productivity[t][:, None]
+    power = by_block(h.max_generation[t], hours.size)
+    by_power = np.divide(power, rho, out=np.full(power.shape, np.inf), where=rho > 0.0)
+    limit = np.minimum(by_block(h.max_turbined[t], hours.size), by_power)
+    channel = by_block(h.max_diversion[t], hours.size)
     return {
-        "turbined": lp.columns(
-            everywhere & (limit > 0.0)[:, None], 0.0, limit[:, None], h.turbined_cost[t][:, None] * hours
-        ),
-        "spillage": lp.columns(everywhere, 0.0, np.inf, h.spillage_cost[t][:, None] * hours),
-        "diversion": lp.columns(everywhere & (channel > 0.0), 0.0, channel, h.diversion_cost[t][:, None] * hours),
+        "turbined": lp.columns(present & (limit > 0.0), 0.0, limit, h.turbined_cost[t][:, None] * hours),
+        "spillage": lp.columns(present, 0.0, np.inf, h.spillage_cost[t][:, None] * hours),
+        "diversion": lp.columns(present & (channel > 0.0), 0.0, channel, h.diversion_cost[t][:, None] * hours),
     }
 
 
 def _stage_slacks(lp: Assembly, case: Case, t: int, hours: float) -> dict[str, Places]:
     h = case.hydros
-    penalised = case.inflow_method in ("penalty", "truncation_with_penalty")
-    wet = h.has_evaporation & ((h.evaporation_intercept[t] != 0.0) | (h.evaporation_slope[t] != 0.0))
+    present = in_service(case, t)
+    penalised = present & (case.inflow_method in ("penalty", "truncation_with_penalty"))
+    wet = present & h.has_evaporation & ((h.evaporation_intercept[t] != 0.0) | (h.evaporation_slope[t] != 0.0))
     most = 2.0 * np.maximum(0.0, h.evaporation_intercept[t] + h.evaporation_slope[t] * h.max_storage[t])
-    withdrawing = h.withdrawal[t] != 0.0
+    withdrawing = present & (h.withdrawal[t] != 0.0)
     return {
-        "inflow_slack": lp.columns(np.full(h.ids.size, penalised), 0.0, np.inf, h.inflow_nonnegativity_cost[t] * hours),
+        "inflow_slack": lp.columns(penalised, 0.0, np.inf, h.inflow_nonnegativity_cost[t] * hours),
         "evaporation": lp.columns(wet, 0.0, most, 0.0),
         "evaporation_under": lp.columns(wet, 0.0, np.inf, h.evaporation_violation_neg_cost[t] * hours),
         "evaporation_over": lp.columns(wet, 0.0, np.inf, h.evaporation_violation_pos_cost[t] * hours),
@@ -63,22 +69,24 @@ def _stage_slacks(lp: Assembly, case: Case, t: int, hours: float) -> dict[str, P
 
 def _block_slacks(lp: Assembly, case: Case, t: int, hours: FloatArray) -> dict[str, Places]:
     h = case.hydros
+    # A plant out of service still falls short of its minima, as in the reference: its penalty is a constant.
+    present = in_service(case, t)[:, None]
     limits = {
-        "turbined_below": (h.min_turbined[t] > 0.0, h.turbined_violation_below_cost[t]),
-        "outflow_below": (h.min_outflow[t] > 0.0, h.outflow_violation_below_cost[t]),
-        "outflow_above": (np.isfinite(h.max_outflow[t]), h.outflow_violation_above_cost[t]),
-        "generation_below": (h.min_generation[t] > 0.0, h.generation_violation_below_cost[t]),
+        "turbined_below": (by_block(h.min_turbined[t], hours.size) > 0.0, h.turbined_violation_below_cost[t]),
+        "outflow_below": (by_block(h.min_outflow[t], hours.size) > 0.0, h.outflow_violation_below_cost[t]),
+        "outflow_above": (
+            present & np.isfinite(by_block(h.max_outflow[t], hours.size)),
+            h.outflow_violation_above_cost[t],
+        ),
+        "generation_below": (by_block(h.min_generation[t], hours.size) > 0.0, h.generation_violation_below_cost[t]),
     }
-    return {
-        name: lp.columns(np.tile(limited[:, None], (1, hours.size)), 0.0, np.inf, cost[:, None] * hours)
-        for name, (limited, cost) in limits.items()
-    }
+    return {name: lp.columns(limited, 0.0, np.inf, cost[:, None] * hours) for name, (limited, cost) in limits.items()}
 
 
 def _power(lp: Assembly, case: Case, t: int, hours: FloatArray) -> dict[str, Places]:
     r, lines, b = case.thermals, case.lines, case.buses
-    least, most = r.min_mw[t][:, None], r.max_mw[t][:, None]
-    running = np.tile((most != 0.0) | (least != 0.0), (1, hours.size))
+    least, most = by_block(r.min_mw[t], hours.size), by_block(r.max_mw[t], hours.size)
+    running = (most != 0.0) | (least != 0.0)
     exchange = lines.exchange_cost[t][:, None] * hours
     depth, cost = _segments(case)
     return {

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+from calendar import monthrange
+from datetime import date
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from cobre.sddp.risk import FloatArray
 
-__all__ = ["evaporation_line"]
+__all__ = ["evaporation_line", "month_hours"]
+
+
+def month_hours(day: date) -> float:
+    """Hours of the calendar month of ``day``: what a coefficient in mm per month is spread over.
+
+    Also where a stage is shorter or longer than its month: the coefficient is a rate.
+    """
+    return 24.0 * monthrange(day.year, day.month)[1]
 
 
 def evaporation_line(
     coefficient_mm: ArrayLike, hours: ArrayLike, reference_hm3: ArrayLike, volume_hm3: ArrayLike, area_km2: ArrayLike
 ) -> tuple[FloatArray, FloatArray]:
-    """Intercept (m3/s) and slope (m3/s per hm3) of the evaporated flow in the stage's mean volume.
+    """Intercept (m3/s) and slope (m3/s per hm3) of the evaporated flow in the stage's mean volume: two arrays (T,).
 
     The flow is ``c A(v) / (3.6 H)``: c mm over A km2 is ``1000 c A`` m3, spread over H hours. It is developed to
     first order around the reference volume; A is piecewise linear through the points of the reservoir's geometry.
-    At a breakpoint the slope is that of the segment above, beyond the table that of its first or last segment is
-    not used: the area is constant there.
+    At a breakpoint the slope is that of the segment above. Outside the points the area is that of the nearest one
+    and the slope that of the nearest segment.
 
-    coefficient_mm, hours, reference_hm3: (T,), of each stage, in mm per stage, calendar hours and hm3.
-    volume_hm3, area_km2: (points,), volumes rising.
+    coefficient_mm, hours, reference_hm3: (T,), of the month each stage starts in: mm per month, hours, hm3.
+    volume_hm3, area_km2: (points,), at least one, volumes rising.
     """
     c, h, v = (np.asarray(x, np.float64) for x in (coefficient_mm, hours, reference_hm3))
     volume, area = np.asarray(volume_hm3, np.float64), np.asarray(area_km2, np.float64)
@@ -31,5 +42,8 @@ def evaporation_line(
 
 
 def _area_slope(v: FloatArray, volume: FloatArray, area: FloatArray) -> FloatArray:
-    slopes = np.concatenate([[0.0], np.diff(area) / np.diff(volume), [0.0]])
-    return slopes[np.searchsorted(volume, v, side="right")]
+    if volume.size < 2:
+        return np.zeros(v.shape)
+    segment = np.searchsorted(volume, v, side="right") - 1
+    slopes: FloatArray = np.diff(area) / np.diff(volume)
+    return slopes[np.clip(segment, 0, slopes.size - 1)]

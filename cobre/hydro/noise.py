@@ -27,7 +27,7 @@ _NORMALS, _STRATA, _SCRAMBLE = 1, 2, 3
 
 @dataclass(frozen=True, eq=False)
 class NoiseEntities:
-    """Which entities a column of the noise belongs to: hydros, then buses with random load, then random sources."""
+    """Which entities a column of the noise belongs to: hydros, then buses with random load, then sources."""
 
     hydros: IntArray  # positions
     buses: IntArray
@@ -51,11 +51,13 @@ class NoiseEntities:
 
 
 def noise_entities(case: Case) -> NoiseEntities:
-    """All hydros, the buses whose load and the sources whose availability is random in some stage."""
+    """All hydros, the buses whose load is random in some stage, the sources that have statistics."""
+    sources = case.non_controllables
+    random = (sources.std > 0.0).any(axis=0) if sources.has_statistics is None else sources.has_statistics
     return NoiseEntities(
         np.arange(case.hydros.ids.size),
         np.flatnonzero((case.buses.load_std > 0.0).any(axis=0)),
-        np.flatnonzero((case.non_controllables.std > 0.0).any(axis=0)),
+        np.flatnonzero(random),
     )
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cobre.hydro.diagnostics import Findings
 from cobre.hydro.entities import Hydros
-from cobre.hydro.evaporation import evaporation_line
+from cobre.hydro.evaporation import evaporation_line, month_hours
 from cobre.hydro.files import CaseFiles
 from cobre.hydro.resolve import Overrides, Timeline, by_id, reference, spread
 from cobre.hydro.schema_study import HydroPenalties, InitialConditionsFile, PenaltiesFile
@@ -227,8 +227,8 @@ def _evaporation(
     """Intercept and slope (T, H) of each plant's evaporation, zero where it has none."""
     intercept, slope = np.zeros((len(timeline), ids.size)), np.zeros((len(timeline), ids.size))
     geometry = files.table(GEOMETRY)
-    hours = np.array([24.0 * (s.end_date - s.start_date).days for s in timeline.specs])
-    month = np.array([s.start_date.month - 1 if s.season_id is None else s.season_id for s in timeline.specs]) % 12
+    hours = np.array([month_hours(s.start_date) for s in timeline.specs])
+    month = np.array([s.start_date.month - 1 for s in timeline.specs])
     for place, entry in enumerate(entries):
         if entry.evaporation is None or geometry is None:
             continue

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from cobre.hydro.assembly import Assembly
+from cobre.hydro.cascade import in_service, receivers, routed
+from cobre.hydro.columns import by_block
 from cobre.hydro.entities import Case, IntArray
 from cobre.hydro.layout import Places, StageColumns, StageRows
 from cobre.hydro.outcomes import Outcomes
 from cobre.sddp.risk import FloatArray
 
-__all__ = ["HM3_PER_FLOW_HOUR", "add_rows"]
+__all__ = ["HM3_PER_FLOW_HOUR", "add_rows", "water_supply"]
 
 HM3_PER_FLOW_HOUR = 0.0036  # one m3/s over one hour, in hm3
 
@@ -30,20 +32,28 @@ def add_rows(lp: Assembly, case: Case, t: int, x: StageColumns, outcomes: Outcom
 
 
 def _water(lp: Assembly, case: Case, t: int, x: StageColumns, hours: FloatArray, outcomes: Outcomes) -> Places:
-    """v - v_in + outflow - upstream outflow - slacks = inflow - withdrawal, in hm3."""
+    """v - v_in + outflow - upstream outflow - slacks = inflow - withdrawal, in hm3; v = v_in out of service."""
     h = case.hydros
     tau, zeta = HM3_PER_FLOW_HOUR * hours, HM3_PER_FLOW_HOUR * float(hours.sum())
-    rows = lp.rows(np.ones(h.ids.size, bool), 0, zeta * (outcomes.inflow[0] - h.withdrawal[t]))
+    rows = lp.rows(np.ones(h.ids.size, bool), 0, water_supply(case, t, outcomes.inflow[:1])[0])
     lp.coefficients(rows, x.storage, 1.0)
     lp.incoming(rows, np.arange(h.ids.size, dtype=np.int32), -1.0)
     for flow in (x.turbined, x.spillage, x.diversion):
         lp.coefficients(rows[:, None], flow, tau)
-    for flow, target in ((x.turbined, h.downstream), (x.spillage, h.downstream), (x.diversion, h.diversion)):
+    below, aside = receivers(case, t, h.downstream), receivers(case, t, h.diversion)
+    for flow, target in ((x.turbined, below), (x.spillage, below), (x.diversion, aside)):
         lp.coefficients(_at(rows, target)[:, None], flow, -tau)
     lp.coefficients(rows, x.inflow_slack, -zeta)
     lp.coefficients(rows, x.withdrawal_under, -zeta)
     lp.coefficients(rows, x.withdrawal_over, zeta)
     return rows
+
+
+def water_supply(case: Case, t: int, inflow: FloatArray) -> FloatArray:
+    """Right-hand side of the water rows, hm3, for inflows (N, H) in m3/s: (N, H)."""
+    zeta = HM3_PER_FLOW_HOUR * float(case.stages[t].block_hours.sum())
+    withdrawal = np.where(in_service(case, t), case.hydros.withdrawal[t], 0.0)
+    return zeta * (routed(case, t, inflow) - withdrawal)
 
 
 def _at(rows: Places, positions: IntArray) -> Places:
@@ -93,7 +103,7 @@ def _limits(lp: Assembly, case: Case, t: int, x: StageColumns) -> dict[str, Plac
     }
     found = {}
     for name, (slack, sense, limit, factor, flows) in plan.items():
-        found[name] = rows = lp.rows(slack >= 0, sense, limit[:, None])
+        found[name] = rows = lp.rows(slack >= 0, sense, by_block(limit, slack.shape[1]))
         lp.coefficients(rows, slack, float(sense))
         for flow in flows:
             lp.coefficients(rows, flow, factor[:, None])

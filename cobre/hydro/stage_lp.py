@@ -17,7 +17,7 @@ from cobre.hydro.entities import Case
 from cobre.hydro.layout import StageLayout
 from cobre.hydro.noise import noise_entities, openings
 from cobre.hydro.outcomes import Outcomes, realise
-from cobre.hydro.rows import HM3_PER_FLOW_HOUR, add_rows
+from cobre.hydro.rows import add_rows, water_supply
 from cobre.sddp.problem import Openings, Problem, Stage
 from cobre.sddp.risk import FloatArray
 
@@ -51,15 +51,15 @@ def _stage(case: Case, t: int, outcomes: Outcomes) -> tuple[Stage, StageLayout]:
     lp = Assembly()
     x = add_columns(lp, case, t, outcomes)
     layout = StageLayout(x, add_rows(lp, case, t, x, outcomes))
-    spec = case.stages[t]
     stage = Stage(
         **lp.vectors(),
         matrix=lp.matrix(),
         incoming=lp.incoming_matrix(case.hydros.ids.size),
         outgoing=x.storage,
         openings=_openings(case, t, layout, outcomes),
-        discount=spec.discount,
-        risk=spec.risk,
+        discount=case.stages[t].discount,
+        # The case gives a stage the measure over what follows it; a Stage carries the one over its own openings.
+        risk=case.stages[max(t - 1, 0)].risk,
     )
     return stage, layout
 
@@ -67,8 +67,7 @@ def _stage(case: Case, t: int, outcomes: Outcomes) -> tuple[Stage, StageLayout]:
 def _openings(case: Case, t: int, layout: StageLayout, outcomes: Outcomes) -> Openings:
     """Right-hand sides of the rows where openings differ: water, power balance and availability."""
     count, rows = len(outcomes.inflow), layout.rows
-    zeta = HM3_PER_FLOW_HOUR * float(case.stages[t].block_hours.sum())
-    water = zeta * (outcomes.inflow - case.hydros.withdrawal[t])
+    water = water_supply(case, t, outcomes.inflow)
     places = np.concatenate([rows.water, rows.balance.ravel(), rows.availability.ravel()])
     values = np.concatenate([water, outcomes.load.reshape(count, -1), outcomes.available.reshape(count, -1)], axis=1)
     differs = (places >= 0) & (values != values[:1]).any(axis=0)
