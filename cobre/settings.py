@@ -50,8 +50,6 @@ def resolve_placement(
     return Placement("local", 1)
 
 
-def _fault(
-    kind: Literal["OutOfRange", "InvalidEnum", "NotSupported"], name: str, value: object, text: str
-) -> Diagnostic:
+def _fault(kind: DiagnosticKind, name: str, value: object, text: str) -> Diagnostic:
     advice = "use num_workers=1 and backend='auto' or 'local'" if kind == "NotSupported" else None
     return Diagnostic(kind, "settings", text, field=name, value=value, suggestion=advice)
