@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cobre.events import WorkerInfo
-from cobre.sddp.lp import SolverStatistics
+from cobre.sddp.batch import SolverStatistics
 from cobre.sddp.policy import Policy
 from cobre.sddp.risk import FloatArray
 from cobre.sddp.simulation import SimulationOutcome

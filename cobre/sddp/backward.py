@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from cobre.sddp.batch import Basis
 from cobre.sddp.contracts import Exchange
-from cobre.sddp.lp import Basis
 from cobre.sddp.model import Model, StageModel
 from cobre.sddp.problem import Stage
 from cobre.sddp.risk import Expectation, FloatArray

@@ -11,7 +11,6 @@ what this instance solved before.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cobre.errors import SolverError
+from cobre.sddp.batch import Basis, Batch, SolverStatistics
 from cobre.sddp.highs import BASIC, LOWER, OPTIMAL, STATUS_NAMES, Highs
 from cobre.sddp.lazy import LazyCuts
 from cobre.sddp.lp_options import RETRIES, Option, profile_options
@@ -29,77 +29,11 @@ from cobre.sddp.risk import FloatArray
 from cobre.sddp.scaling import scale_stage, scaled_matrix
 from cobre.sddp.settings import SolverProfile
 
-__all__ = ["Basis", "Batch", "SolverStatistics", "StageLP"]
+__all__ = ["StageLP"]
 
 IntArray = NDArray[np.int64]
 _NO_IDS = np.zeros(0, np.int64)
 _SMALLEST_COEFFICIENT = 1e-12  # of a scaled cut; below it an entry is noise, and HiGHS would drop it anyway
-
-
-@dataclass(frozen=True, eq=False)
-class Basis:
-    """A starting basis, in terms that survive a change of the LP's cut rows.
-
-    ``tight`` holds the ids of the cuts that were not basic; every other cut row starts basic.
-    """
-
-    columns: NDArray[np.int32]  # (n + 1,), the cost-to-go last
-    rows: NDArray[np.int32]  # (m,)
-    tight: IntArray
-
-    def encode(self) -> FloatArray:
-        """One row of numbers of the fixed width ``3 n + 3 + 2 m``, -1 where there is nothing, to be gathered."""
-        width = self.columns.size + self.rows.size
-        row = np.full(2 * width + self.columns.size, -1.0)
-        row[:width] = np.concatenate([self.columns, self.rows])
-        row[width : width + self.tight.size] = self.tight
-        return row
-
-    @classmethod
-    def decode(cls, row: FloatArray, columns: int, rows: int) -> Basis:
-        """From ``encode``; columns counts the cost-to-go."""
-        tight = row[columns + rows :]
-        return cls(
-            row[:columns].astype(np.int32),
-            row[columns : columns + rows].astype(np.int32),
-            tight[tight >= 0].astype(np.int64),
-        )
-
-
-@dataclass(eq=False)
-class Batch:
-    """What r solves gave, for the minimisation solved inside.
-
-    values: (r,) objective, cost-to-go included, the cost of the incoming state too. cost_to_go: (r,).
-    states: (r, S) outgoing. duals: (r, m) change of the value per unit of the template's right-hand sides.
-    primal: (r, n), or (r, 0) where it was not asked for. first_bases: one a unit, after its first solve, where asked.
-    active: for each unit, the ids of the cuts that had a multiplier in one of its solves, where that was asked for.
-    """
-
-    values: FloatArray
-    cost_to_go: FloatArray
-    states: FloatArray
-    duals: FloatArray
-    primal: FloatArray
-    first_bases: list[Basis] = field(default_factory=list)
-    active: list[IntArray] = field(default_factory=list)
-
-
-@dataclass
-class SolverStatistics:
-    """Counts and seconds of solves; ``seconds`` are those inside HiGHS's run alone."""
-
-    solves: int = 0
-    simplex_iterations: int = 0
-    seconds: float = 0.0
-    retries: int = 0
-
-    def add(self, other: SolverStatistics) -> None:
-        """Add the other's to this."""
-        self.solves += other.solves
-        self.simplex_iterations += other.simplex_iterations
-        self.seconds += other.seconds
-        self.retries += other.retries
 
 
 class _Sides:
@@ -280,7 +214,9 @@ class StageLP:
 
     def _start_from(self, basis: Basis | None) -> None:
         """Forget all that is known, then take the basis up; it is laid out once for all units that start from it."""
+        began = perf_counter()
         self._highs.clear_solver()
+        self.statistics.seconds += perf_counter() - began
         if basis is None or not self._warm:
             return
         m, cuts = self.stage.rows, self.cut_ids.size
@@ -292,7 +228,9 @@ class StageLP:
                 rows[m + at[self.cut_ids[at] == basis.tight]] = LOWER
             self._laid_out, self._start_rows = basis, rows
         # a tight cut that has left the LP makes the basis one too large; HiGHS mends that, the same way every time
+        began = perf_counter()
         self._highs.set_basis(basis.columns, self._start_rows)
+        self.statistics.seconds += perf_counter() - began
 
     def _chain(self, sides: _Sides, batch: Batch, rows: range, found: set[int] | None, activity: float) -> None:
         """Solve one row after the other, each from where the one before ended.
@@ -301,33 +239,37 @@ class StageLP:
         """
         highs, statistics = self._highs, self.statistics
         handle, run, status, iterations = highs.handle, highs.run, highs.status, highs.simplex_iterations
-        objective, solution, seconds, pivots = highs.objective, highs.solution, 0.0, 0
+        objective, solution, clock = highs.objective, highs.solution, perf_counter
         change_rows, moving, moving_at = highs.change_rows, self.sides.moving.size, self.sides.moving_at
         columns = self._column_buffer(len(rows))
         columns_at, width = columns.ctypes.data, 8 * columns.shape[1]
-        values, duals = batch.values, batch.duals
+        values, duals, pivots, seconds, run_seconds = batch.values, batch.duals, 0, 0.0, 0.0
         for k in rows:
+            began = clock()
             if moving:
                 offset = 8 * k * moving
                 change_rows(handle, moving, moving_at, sides.lower_at + offset, sides.upper_at + offset)
             if sides.priced:
                 self._change_costs(sides, k)
-            started = perf_counter()
+            started = clock()
             run(handle)
-            seconds += perf_counter() - started
+            run_seconds += clock() - started
             if status(handle) != OPTIMAL:
                 self._retry(k)
             pivots += iterations()
             if self.lazy is not None:
                 self._add_violated(k)
-            values[k] = objective(handle)
+            value = objective(handle)
             solution(handle, columns_at, None, None, self._rows_at)
-            columns_at += width
+            seconds += clock() - began
+            values[k] = value
             duals[k] = self._row_duals
+            columns_at += width
             if found is not None:
                 multipliers = self._rows[self.stage.rows : self.stage.rows + self.cut_ids.size]
                 found.update(self.cut_ids[multipliers > activity].tolist())
         statistics.seconds += seconds
+        statistics.run_seconds += run_seconds
         statistics.simplex_iterations += pivots
         statistics.solves += len(rows)
         at = slice(rows.start, rows.stop)
@@ -353,8 +295,10 @@ class StageLP:
         highs, x = self._highs, np.empty(self.stage.columns + 1)
         while True:
             highs.solution(highs.handle, x.ctypes.data, None, None, None)
+            began = perf_counter()
             state = x[self.stage.outgoing] * self.scaling.column[self.stage.outgoing]
             found = self.lazy.violated(state, float(x[-1]) / self.scaling.cost, self.cut_ids)
+            self.statistics.seconds -= perf_counter() - began  # ours, within what is counted as HiGHS's
             if not found.size:
                 return
             self.append_cuts(found, self.lazy.pool.slopes[found], self.lazy.pool.intercepts[found])
@@ -364,9 +308,10 @@ class StageLP:
             self.statistics.simplex_iterations += highs.simplex_iterations()
 
     def _timed_run(self) -> None:
+        """Run again; the caller's clock counts the seconds inside HiGHS already."""
         started = perf_counter()
         self._highs.run(self._highs.handle)
-        self.statistics.seconds += perf_counter() - started
+        self.statistics.run_seconds += perf_counter() - started
 
     def _unscale(self, batch: Batch, incoming: FloatArray) -> None:
         batch.values /= self.scaling.cost

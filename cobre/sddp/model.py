@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cobre.sddp.batch import Basis, SolverStatistics
 from cobre.sddp.contracts import Exchange
 from cobre.sddp.cuts import CutPool
-from cobre.sddp.lp import Basis, SolverStatistics, StageLP
+from cobre.sddp.lp import StageLP
 from cobre.sddp.problem import Problem, Stage
 from cobre.sddp.right_hand_sides import opening_order
 from cobre.sddp.risk import FloatArray

@@ -11,7 +11,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from cobre.sddp.lp import SolverStatistics
+from cobre.sddp.batch import SolverStatistics
 from cobre.sddp.model import Model
 from cobre.sddp.policy import Policy
 from cobre.sddp.problem import Problem

@@ -10,10 +10,10 @@ from time import perf_counter
 import numpy as np
 
 from cobre.sddp.backward import backward, lower_bound
+from cobre.sddp.batch import SolverStatistics
 from cobre.sddp.contracts import SERIAL, Exchange
 from cobre.sddp.cuts import CutPool
 from cobre.sddp.forward import Trajectories, enumerated_forward, exact_cost, sampled_forward
-from cobre.sddp.lp import SolverStatistics
 from cobre.sddp.model import Model
 from cobre.sddp.problem import Problem
 from cobre.sddp.risk import FloatArray

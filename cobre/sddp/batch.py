@@ -1,0 +1,86 @@
+"""What goes into a batch of solves and what comes out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cobre.sddp.risk import FloatArray
+
+__all__ = ["Basis", "Batch", "SolverStatistics"]
+
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Basis:
+    """A starting basis, in terms that survive a change of the LP's cut rows.
+
+    ``tight`` holds the ids of the cuts that were not basic; every other cut row starts basic.
+    """
+
+    columns: NDArray[np.int32]  # (n + 1,), the cost-to-go last
+    rows: NDArray[np.int32]  # (m,)
+    tight: IntArray
+
+    def encode(self) -> FloatArray:
+        """One row of numbers of the fixed width ``3 n + 3 + 2 m``, -1 where there is nothing, to be gathered."""
+        width = self.columns.size + self.rows.size
+        row = np.full(2 * width + self.columns.size, -1.0)
+        row[:width] = np.concatenate([self.columns, self.rows])
+        row[width : width + self.tight.size] = self.tight
+        return row
+
+    @classmethod
+    def decode(cls, row: FloatArray, columns: int, rows: int) -> Basis:
+        """From ``encode``; columns counts the cost-to-go."""
+        tight = row[columns + rows :]
+        return cls(
+            row[:columns].astype(np.int32),
+            row[columns : columns + rows].astype(np.int32),
+            tight[tight >= 0].astype(np.int64),
+        )
+
+
+@dataclass(eq=False)
+class Batch:
+    """What r solves gave, for the minimisation solved inside.
+
+    values: (r,) objective, cost-to-go included, the cost of the incoming state too. cost_to_go: (r,).
+    states: (r, S) outgoing. duals: (r, m) change of the value per unit of the template's right-hand sides.
+    primal: (r, n), or (r, 0) where it was not asked for. first_bases: one a unit, after its first solve, where asked.
+    active: for each unit, the ids of the cuts that had a multiplier in one of its solves, where that was asked for.
+    """
+
+    values: FloatArray
+    cost_to_go: FloatArray
+    states: FloatArray
+    duals: FloatArray
+    primal: FloatArray
+    first_bases: list[Basis] = field(default_factory=list)
+    active: list[IntArray] = field(default_factory=list)
+
+
+@dataclass
+class SolverStatistics:
+    """Counts and seconds of solves.
+
+    seconds: inside HiGHS, from being handed a basis or right-hand sides until the solution is read.
+    run_seconds: those of its ``run`` alone.
+    """
+
+    solves: int = 0
+    simplex_iterations: int = 0
+    seconds: float = 0.0
+    run_seconds: float = 0.0
+    retries: int = 0
+
+    def add(self, other: SolverStatistics) -> None:
+        """Add the other's to this."""
+        self.solves += other.solves
+        self.simplex_iterations += other.simplex_iterations
+        self.seconds += other.seconds
+        self.run_seconds += other.run_seconds
+        self.retries += other.retries
