@@ -342,6 +342,7 @@ class StageLP:
         context: dict[str, Any] = {"stage": self.number, "opening": opening, **self.context}
         suggestion = "look for a stage without a feasible decision for some state: give its limits penalised slacks"
         if self.failure_folder is not None:
+            self.failure_folder.mkdir(parents=True, exist_ok=True)
             path = self.failure_folder / f"unsolved_stage{self.number}_opening{opening}.mps"
             if self._highs.write_model(path):
                 context["model_file"] = str(path)
