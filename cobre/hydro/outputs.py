@@ -170,7 +170,7 @@ def _costs(v: _View) -> Columns:
 
 
 def _hydros(v: _View) -> Columns:
-    """``water_value_per_hm3`` is the change of the stage's objective per hm3 more at its start: rarely positive."""
+    """``water_value_per_hm3`` is the dual of the water balance: what one hm3 more changes the cost by, rarely upwards."""
     x, rho = v.x, v.case.hydros.productivity[v.t][:, None]
     turbined, spillage, diverted = v.at(x.turbined), v.at(x.spillage), v.at(x.diversion)
     inflow = v.spread(v.inflow())
@@ -189,7 +189,7 @@ def _hydros(v: _View) -> Columns:
         "generation_mwh": turbined * rho * v.hours,
         "equivalent_productivity_mw_per_m3s": np.broadcast_to(rho, turbined.shape),
         "spillage_cost": v.costs(x.spillage),
-        "water_value_per_hm3": v.spread(_water_value(v)),
+        "water_value_per_hm3": v.spread(take(v.values.duals, v.rows.water)),
         "turbined_slack_m3s": v.at(x.turbined_below),
         "outflow_slack_below_m3s": v.at(x.outflow_below),
         "outflow_slack_above_m3s": v.at(x.outflow_above),
@@ -207,15 +207,6 @@ def _received(diverted: FloatArray, target: IntArray) -> FloatArray:
     for plant in np.flatnonzero(target >= 0):
         result[:, target[plant]] += diverted[:, plant]
     return result
-
-
-def _water_value(v: _View) -> FloatArray:
-    """Minus the duals times the coefficients of the incoming storage: (k, H)."""
-    rows, states, coefficients = v.stage.incoming.triplets()
-    value = np.zeros((len(v.values.duals), v.stage.states))
-    for row, state, coefficient in zip(rows.tolist(), states.tolist(), coefficients.tolist(), strict=True):
-        value[:, state] -= coefficient * v.values.duals[:, row]
-    return value
 
 
 def _thermals(v: _View) -> Columns:

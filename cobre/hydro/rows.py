@@ -93,7 +93,7 @@ def _balance(lp: Assembly, case: Case, t: int, x: StageColumns, outcomes: Outcom
 def _limits(lp: Assembly, case: Case, t: int, x: StageColumns) -> dict[str, Places]:
     """Soft limits per hydro and block: a row stands where its slack does."""
     h = case.hydros
-    out = (x.turbined, x.spillage, x.diversion)
+    out = (x.turbined, x.spillage)  # what is diverted does not flow out below the dam
     one, rho = np.ones(h.ids.size), h.productivity[t]
     plan = {
         "min_turbined": (x.turbined_below, 1, h.min_turbined[t], one, (x.turbined,)),
