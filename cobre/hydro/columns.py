@@ -57,14 +57,17 @@ def _stage_slacks(lp: Assembly, case: Case, t: int, hours: float) -> dict[str, P
     wet = present & h.has_evaporation & ((h.evaporation_intercept[t] != 0.0) | (h.evaporation_slope[t] != 0.0))
     # Twice what the full reservoir evaporates, both ways: rain can outweigh evaporation, and slacks stay finite.
     most = 2.0 * np.abs(h.evaporation_intercept[t] + h.evaporation_slope[t] * h.max_storage[t])
-    withdrawing = present & (h.withdrawal[t] != 0.0)
+    # No more can be left in the river than was to be withdrawn, nor left out than was to be returned.
+    withdrawal = h.withdrawal[t]
+    withdrawing = present & (withdrawal != 0.0)
+    under, over = np.where(withdrawal > 0.0, withdrawal, np.inf), np.where(withdrawal < 0.0, -withdrawal, np.inf)
     return {
         "inflow_slack": lp.columns(penalised, 0.0, np.inf, h.inflow_nonnegativity_cost[t] * hours),
         "evaporation": lp.columns(wet, -most, most, 0.0),
         "evaporation_under": lp.columns(wet, 0.0, np.inf, h.evaporation_violation_neg_cost[t] * hours),
         "evaporation_over": lp.columns(wet, 0.0, np.inf, h.evaporation_violation_pos_cost[t] * hours),
-        "withdrawal_under": lp.columns(withdrawing, 0.0, np.inf, h.withdrawal_violation_neg_cost[t] * hours),
-        "withdrawal_over": lp.columns(withdrawing, 0.0, np.inf, h.withdrawal_violation_pos_cost[t] * hours),
+        "withdrawal_under": lp.columns(withdrawing, 0.0, under, h.withdrawal_violation_neg_cost[t] * hours),
+        "withdrawal_over": lp.columns(withdrawing, 0.0, over, h.withdrawal_violation_pos_cost[t] * hours),
     }
 
 
