@@ -32,9 +32,9 @@ def cascade(
                 terms |= {f"q {names[i - 1]}": -1.0, f"s {names[i - 1]}": -1.0}
             stage.constraint(f"water {name}", terms, "==", 0.0)
         served = {"g0": 1.0, "g1": 1.0, "g2": 1.0, "deficit": 1.0} | {f"q {name}": 0.8 for name in names}
-        stage.constraint("load", served, ">=", 60.0 + 10.0 * (t % 2))
+        stage.constraint("load", served, ">=", 90.0 + 20.0 * (t % 2))
         for _ in range(openings):
             inflow = {f"water {name}": float(random.gamma(2.0, 5.0)) for name in names}
             stage.opening(1.0 / openings, rhs=inflow)
         built.append(stage)
-    return chain(built, initial_state={name: 40.0 for name in names}, name="cascade")
+    return chain(built, initial_state=dict.fromkeys(names, 40.0), name="cascade")
