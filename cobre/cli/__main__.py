@@ -1,0 +1,9 @@
+"""``python -m cobre.cli``."""
+
+from __future__ import annotations
+
+import sys
+
+from cobre.cli.app import main
+
+sys.exit(main())

@@ -1,0 +1,199 @@
+"""The commands, their options and their help."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cobre.cli import runs
+from cobre.cli.failures import ExitCode, guarded, usage_record
+from cobre.cli.overrides import parse_overrides
+from cobre.cli.terminal import Terminal
+
+__all__ = ["main"]
+
+_EXIT_CODES = """
+Exit codes:
+
+0 done; 1 internal error; 2 wrong usage; 3 the input is invalid; 4 a solve failed; 5 reading or writing failed;
+6 a worker or communication failed; 7 stopped early by Ctrl-C or SIGTERM, results saved; 130 stopped at once.
+
+The first Ctrl-C (or SIGTERM) stops after the iteration under way and saves everything; a second stops at once.
+"""
+
+app = typer.Typer(
+    name="cobre",
+    help="Train and simulate SDDP policies for hydrothermal cases.",
+    epilog=_EXIT_CODES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+# typer may carry its own copy of click; in every version the root of wrong usage stands here
+_ClickException: type[Exception] = typer.BadParameter.__mro__[2]
+
+CaseArgument = Annotated[Path, typer.Argument(metavar="CASE", help="The case directory.", show_default=False)]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a setting of config.json by its dotted key; the value is JSON, else a string. Repeatable.",
+        show_default=False,
+    ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="DIR",
+        help="Where results are written; must not hold an earlier run.",
+        show_default="<case name>-output here",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, everything else on stderr.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors and warnings only.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="The log, and tracebacks of errors, on stderr.")]
+
+
+@app.command()
+def validate(
+    case: CaseArgument, settings: Settings = None, json: Json = False, quiet: Quiet = False, verbose: Verbose = False
+) -> None:
+    """Say everything that is wrong with a case, and do nothing else.
+
+    Example:
+
+      cobre validate my-case
+
+      cobre validate my-case --json | jq '.errors[].message'
+    """
+    overrides = parse_overrides(settings or ())
+    terminal = Terminal(json=json, quiet=quiet, verbose=verbose)
+    _end(terminal, lambda: runs.validate(terminal, runs.Request(case, overrides)))
+
+
+@app.command()
+def train(
+    case: CaseArgument,
+    output: Output = None,
+    settings: Settings = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Train a policy and save it.
+
+    Example:
+
+      cobre train my-case -o out
+
+      cobre train my-case -o out --set training.tree_seed=7 --set training.selection.forward_passes=4
+    """
+    request = runs.Request(case, parse_overrides(settings or ()), output)
+    terminal = Terminal(json=json, quiet=quiet, verbose=verbose)
+    _end(terminal, lambda: runs.train(terminal, request))
+
+
+@app.command()
+def simulate(
+    case: CaseArgument,
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="The folder of a saved policy, or of the run that saved it.",
+            show_default="the policy in the output folder",
+        ),
+    ] = None,
+    output: Output = None,
+    strict: Annotated[
+        bool, typer.Option("--strict/--no-strict", help="Refuse a policy that was trained on other numbers.")
+    ] = True,
+    settings: Settings = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Simulate a saved policy; the simulation may go into the folder of its training.
+
+    Example:
+
+      cobre simulate my-case -o out
+
+      cobre simulate my-case --policy out/policy -o other --set simulation.selection.num_scenarios=500
+    """
+    request = runs.Request(case, parse_overrides(settings or ()), output)
+    terminal = Terminal(json=json, quiet=quiet, verbose=verbose)
+    _end(terminal, lambda: runs.simulate(terminal, request, policy, strict))
+
+
+@app.command()
+def run(
+    case: CaseArgument,
+    output: Output = None,
+    simulated: Annotated[
+        bool | None,
+        typer.Option("--simulate/--no-simulate", help="Whether to simulate.", show_default="as the case says"),
+    ] = None,
+    settings: Settings = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Validate, train and, unless the case disables it, simulate.
+
+    Example:
+
+      cobre run my-case
+
+      cobre run my-case -o out --simulate --json > result.json
+    """
+    request = runs.Request(case, parse_overrides(settings or ()), output)
+    terminal = Terminal(json=json, quiet=quiet, verbose=verbose)
+    _end(terminal, lambda: runs.run(terminal, request, simulated))
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"cobre {version('cobre-actors')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _end(terminal: Terminal, command: Callable[[], ExitCode]) -> None:
+    raise typer.Exit(int(guarded(terminal, command)))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line on ``arguments`` (the process's own if None) and return the exit code.
+
+    Codes are those of ``cobre --help``; nothing leaves as an exception but SystemExit.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    # Names of files need not be text that the terminal's encoding knows.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        return int(app(given, prog_name="cobre", standalone_mode=False) or 0)
+    except _ClickException as error:
+        error.show()  # type: ignore[attr-defined]
+        Terminal(json="--json" in given).emit(usage_record(error.format_message()))  # type: ignore[attr-defined]
+        return ExitCode.USAGE

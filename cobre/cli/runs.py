@@ -1,0 +1,183 @@
+"""What the commands do: read a case, train, simulate, and say what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cobre.api import simulate as simulate_case
+from cobre.api import train as train_case
+from cobre.cli.display import Plan, displayed
+from cobre.cli.failures import ExitCode
+from cobre.cli.findings import diagnostic_record, show_findings, tally
+from cobre.cli.formats import count
+from cobre.cli.interrupt import Interrupts
+from cobre.cli.summary import show_lines, simulation_lines, simulation_record, training_lines, training_record
+from cobre.cli.terminal import Terminal
+from cobre.errors import ValidationError
+from cobre.events import ProgressEvent
+from cobre.hydro.diagnostics import Findings
+from cobre.hydro.entities import Case
+from cobre.hydro.load import read_case
+from cobre.results import SimulationResult, TrainingResult
+from cobre.run_folder import RunFolder
+from cobre.sddp.policy import Policy
+from cobre.sddp.settings import Sampled
+from cobre.sddp.stopping import IterationLimit, TimeLimit
+
+__all__ = ["Request", "run", "simulate", "train", "validate"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """A command's subject and where its output goes; ``output`` None: ``<case>-output`` in the current folder."""
+
+    case: Path
+    overrides: dict[str, Any]
+    output: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        return self.output or Path(f"{self.case.resolve().name}-output")
+
+
+def validate(terminal: Terminal, request: Request) -> ExitCode:
+    """Everything that is wrong with a case."""
+    findings = Findings()
+    case = read_case(request.case, request.overrides, findings)
+    show_findings(terminal, findings.errors, "error", "bold red")
+    show_findings(terminal, findings.warnings, "warning", "bold yellow")
+    valid = not findings.errors
+    found = tally(findings.errors, findings.warnings)
+    terminal.say(f"{request.case}: {'valid' if valid else 'not valid'}, {found}")
+    if case is not None:
+        show_lines(terminal, [("case", _shape(case))])
+    terminal.emit(
+        {
+            "valid": valid,
+            "errors": [diagnostic_record(d) for d in findings.errors],
+            "warnings": [diagnostic_record(d) for d in findings.warnings],
+        }
+    )
+    return ExitCode.DONE if valid else ExitCode.INVALID
+
+
+def train(terminal: Terminal, request: Request) -> ExitCode:
+    """Train, and save the policy."""
+    with Interrupts() as interrupts:
+        case = _load(terminal, request, ("training", "policy"))
+        result = _train(terminal, interrupts, case, request.folder)
+    return _conclude(terminal, request, case, result, None)
+
+
+def simulate(terminal: Terminal, request: Request, policy: Path | None, strict: bool) -> ExitCode:
+    """Simulate a saved policy: that in the folder ``policy``, else in the output folder."""
+    with Interrupts() as interrupts:
+        case = _load(terminal, request, ("simulation",))
+        loaded = Policy.load(_policy_folder(policy or request.folder))
+        result = _simulate(terminal, interrupts, case, loaded, request.folder, strict)
+    return _conclude(terminal, request, case, None, result)
+
+
+def _policy_folder(path: Path) -> Path:
+    """``path``, or the ``policy`` in it where it is the folder of a run."""
+    return path / "policy" if (path / "policy").is_dir() else path
+
+
+def run(terminal: Terminal, request: Request, simulated: bool | None) -> ExitCode:
+    """Train, then simulate where ``simulated`` says so, or (None) where the case does."""
+    with Interrupts() as interrupts:
+        case = _load(terminal, request, ("training", "policy", "simulation"))
+        training = _train(terminal, interrupts, case, request.folder)
+        wanted = case.simulation_enabled if simulated is None else simulated
+        simulation = None
+        if wanted and not interrupts.requested:
+            simulation = _simulate(terminal, interrupts, case, training.policy, request.folder, strict=True)
+    return _conclude(terminal, request, case, training, simulation)
+
+
+def _load(terminal: Terminal, request: Request, parts: tuple[str, ...]) -> Case:
+    """The case, with its warnings on stderr; the output folder is looked at first, before any work."""
+    RunFolder(request.folder, parts).discard_if_empty()
+    findings = Findings()
+    case = read_case(request.case, request.overrides, findings)
+    show_findings(terminal, findings.warnings, "warning", "bold yellow")
+    if case is None or findings.errors:
+        raise ValidationError.of(findings.errors, f"the case {request.case}")
+    return case
+
+
+def _train(terminal: Terminal, interrupts: Interrupts, case: Case, folder: Path) -> TrainingResult:
+    rules = case.training.stopping
+    plan = Plan(
+        title=f"training {case.name}",
+        total=max(rule.limit for rule in rules if isinstance(rule, IterationLimit)),
+        time_limit=min((rule.seconds for rule in rules if isinstance(rule, TimeLimit)), default=None),
+    )
+    with _observed(terminal, interrupts, plan, "the iteration under way") as observe:
+        return train_case(case, progress_callback=observe, output_directory=folder)
+
+
+def _simulate(
+    terminal: Terminal, interrupts: Interrupts, case: Case, policy: Policy, folder: Path, strict: bool
+) -> SimulationResult:
+    scenarios = case.simulation.scenarios
+    plan = Plan(f"simulating {case.name}", scenarios.count if isinstance(scenarios, Sampled) else None)
+    with _observed(terminal, interrupts, plan, "the scenarios under way") as observe:
+        return simulate_case(case, policy, progress_callback=observe, output_directory=folder, strict=strict)
+
+
+@contextmanager
+def _observed(
+    terminal: Terminal, interrupts: Interrupts, plan: Plan, unit: str
+) -> Iterator[Callable[[ProgressEvent], object]]:
+    """The progress callback of a piece of work that is shown and may be asked to stop after a ``unit``."""
+    with displayed(terminal, plan) as display, interrupts.saving(unit, display.tell):
+
+        def observe(event: ProgressEvent) -> object:
+            display.show(event)
+            return not interrupts.requested
+
+        yield observe
+
+
+def _shape(case: Case) -> str:
+    return (
+        f"{case.name}: {count(len(case.stages), 'stage')}, {count(case.buses.ids.size, 'bus', 'buses')}, "
+        f"{count(case.hydros.ids.size, 'hydro')}, {count(case.thermals.ids.size, 'thermal')}, "
+        f"{count(case.lines.ids.size, 'line')}, {count(case.non_controllables.ids.size, 'non-controllable source')}"
+    )
+
+
+def _conclude(
+    terminal: Terminal,
+    request: Request,
+    case: Case,
+    training: TrainingResult | None,
+    simulation: SimulationResult | None,
+) -> ExitCode:
+    """The summary and the document; the exit code says whether the run was stopped early."""
+    stopped = (training is not None and training.termination_reason == "shutdown") or (
+        simulation is not None and not simulation.complete
+    )
+    lines = [("case", _shape(case))]
+    lines += training_lines(case, training) if training else []
+    lines += simulation_lines(simulation) if simulation else []
+    parts = [part for part, done in (("training", training), ("policy", training), ("simulation", simulation)) if done]
+    lines += [("written", str(request.folder / part)) for part in ("manifest.json", *parts)]
+    show_lines(terminal, lines)
+    terminal.emit(
+        {
+            "case": str(request.case),
+            "output": str(request.folder),
+            "stopped_early": stopped,
+            "stages": len(case.stages),
+            "states": case.hydros.ids.size,
+            "training": training_record(case, training) if training else None,
+            "simulation": simulation_record(simulation) if simulation else None,
+        }
+    )
+    return ExitCode.STOPPED if stopped else ExitCode.DONE

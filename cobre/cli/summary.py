@@ -1,0 +1,109 @@
+"""What a run came to, as people and as programs read it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+
+from cobre.cli.formats import amount, count, percent, seconds
+from cobre.cli.terminal import Terminal
+from cobre.hydro.entities import Case
+from cobre.results import SimulationResult, TrainingResult
+from cobre.sddp.settings import Enumerated
+
+__all__ = [
+    "reason_in_words",
+    "show_lines",
+    "simulation_lines",
+    "simulation_record",
+    "training_lines",
+    "training_record",
+]
+
+Lines = list[tuple[str, str]]
+
+_REASONS = {
+    "bound_stalling": "the bound stalled",
+    "gap": "the gap closed",
+    "iteration_limit": "the iteration limit was reached",
+    "shutdown": "it was asked to stop",
+    "simulation": "the simulated cost met the bound",
+    "time_limit": "the time limit was reached",
+}
+
+
+def reason_in_words(reason: str, iterations: int) -> str:
+    """``the iteration limit was reached, after 60 iterations``."""
+    return f"{_REASONS.get(reason, reason)}, after {count(iterations, 'iteration')}"
+
+
+def show_lines(terminal: Terminal, lines: Lines) -> None:
+    """Labels and values in two columns, on stdout."""
+    width = max((len(label) for label, _ in lines), default=0)
+    for label, value in lines:
+        terminal.say(Text.assemble((label.ljust(width + 2), "dim"), value))
+
+
+def training_lines(case: Case, result: TrainingResult) -> Lines:
+    """The summary of a training."""
+    interval = float(result.convergence_history.column("ci_95")[-1].as_py())
+    exact = isinstance(case.training.passes, Enumerated)
+    estimate = amount(result.final_upper_bound) + ("" if exact else f" +/- {amount(interval)} (95 %)")
+    wall = result.wall_time_ms / 1000.0
+    return [
+        ("ended", reason_in_words(result.termination_reason, result.iterations)),
+        ("lower bound", amount(result.final_lower_bound)),
+        ("upper bound" if exact else "upper estimate", estimate),
+        ("gap", percent(result.final_gap)),
+        ("cuts", f"{result.total_cuts:,}"),
+        ("training time", f"{seconds(wall)}, {percent(result.solver.seconds / max(wall, 1e-9))} in the solver"),
+    ]
+
+
+def simulation_lines(result: SimulationResult) -> Lines:
+    """The summary of a simulation."""
+    wall = result.wall_time_ms / 1000.0
+    return [
+        ("simulated", count(result.scenarios, "scenario") + ("" if result.complete else ", stopped before its last")),
+        ("mean cost", amount(result.mean_cost)),
+        ("deviation", amount(result.std_cost)),
+        ("simulation time", f"{seconds(wall)}, {percent(result.solver.seconds / max(wall, 1e-9))} in the solver"),
+    ]
+
+
+def training_record(case: Case, result: TrainingResult) -> dict[str, Any]:
+    """The same for programs."""
+    last = result.convergence_history.slice(result.iterations - 1).to_pylist()[0]
+    return {
+        "iterations": result.iterations,
+        "termination_reason": result.termination_reason,
+        "lower_bound": result.final_lower_bound,
+        "upper_bound": result.final_upper_bound,
+        "upper_bound_std": last["upper_bound_std"],
+        "upper_bound_ci_95": last["ci_95"],
+        "upper_bound_kind": "exact" if isinstance(case.training.passes, Enumerated) else "statistical",
+        "gap": result.final_gap,
+        "cuts": result.total_cuts,
+        "wall_time_ms": result.wall_time_ms,
+        "solver_time_ms": round(1000.0 * result.solver.seconds),
+        "files": _names(result.output_files),
+    }
+
+
+def simulation_record(result: SimulationResult) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "scenarios": result.scenarios,
+        "complete": result.complete,
+        "mean_cost": result.mean_cost,
+        "std_cost": result.std_cost,
+        "wall_time_ms": result.wall_time_ms,
+        "solver_time_ms": round(1000.0 * result.solver.seconds),
+        "files": _names(result.output_files),
+    }
+
+
+def _names(files: tuple[Path, ...]) -> list[str]:
+    return [str(file) for file in files]
