@@ -126,9 +126,8 @@ def simulate(
         policy = Policy.load(policy)
     policy.check(work.problem, strict=strict)
     with _folder(output_directory, ("simulation",)) as folder:
-        log.info("simulating %s", work.problem.name)
+        log.info("simulating %s: %d stages", work.problem.name, len(work.problem.stages))
         observe = _simulation_observer(progress_callback)
-        failures = folder.failures if folder else None
         if folder is None:
             outcome = simulate_problem(work.problem, policy, work.simulation, observe=observe, strict=strict)
             return SimulationResult.of(outcome, None, ())
@@ -139,18 +138,11 @@ def simulate(
                 work.simulation,
                 consume=_writer(work, part),
                 observe=observe,
-                failure_folder=failures,
+                failure_folder=folder.failures,
                 strict=strict,
             )
-        described = work.describe(work.simulation) | {
-            "scenarios": int(outcome.costs.size),
-            "complete": not outcome.stopped,
-            "mean_cost": outcome.mean,
-            "std_cost": outcome.deviation,
-            "wall_time_ms": milliseconds(outcome.seconds),
-            "solver": plain(outcome.statistics),
-        }
-        return SimulationResult.of(outcome, folder.path, folder.describe_simulation(described))
+        files = folder.describe_simulation(outcome, work.describe(work.simulation))
+    return SimulationResult.of(outcome, folder.path, files)
 
 
 async def train_async(*args: Any, progress_callback: ProgressCallback | None = None, **kwargs: Any) -> TrainingResult:

@@ -26,7 +26,7 @@ from cobre.files import new_directory, new_file
 from cobre.results import milliseconds
 from cobre.sddp.highs import highs_version
 from cobre.sddp.policy import Policy
-from cobre.sddp.simulation import SimulatedBlock
+from cobre.sddp.simulation import SimulatedBlock, SimulationOutcome
 from cobre.sddp.training import IterationRecord, TrainingOutcome
 
 if TYPE_CHECKING:
@@ -88,8 +88,16 @@ class RunFolder:
         with new_directory(self.path / "simulation") as part:
             yield part
 
-    def describe_simulation(self, described: dict[str, Any]) -> tuple[Path, ...]:
+    def describe_simulation(self, outcome: SimulationOutcome, described: dict[str, Any]) -> tuple[Path, ...]:
         """Add a finished simulation to the manifest; returns its files."""
+        described = described | {
+            "scenarios": int(outcome.costs.size),
+            "complete": not outcome.stopped,
+            "mean_cost": outcome.mean,
+            "std_cost": outcome.deviation,
+            "wall_time_ms": milliseconds(outcome.seconds),
+            "solver": plain(outcome.statistics),
+        }
         self._describe("simulation", described)
         return self._files("simulation")
 

@@ -26,9 +26,13 @@ ALLOWED: dict[str, set[str]] = {
     "engine": {"sddp", "actors", "supervisor", "transport", "files", "events", "errors"},
 }
 ALLOWED["testing"] = {*ALLOWED} - {"testing"}
+ALLOWED["plots"] = {"files", "errors"}
+ALLOWED["results"] = {"plots", "sddp", "files", "events", "errors"}
+ALLOWED["run_folder"] = {"results", "sddp", "files", "events", "errors"}
 ALLOWED["api"] = {*ALLOWED} - {"testing", "api"}
 ALLOWED["cli"] = {*ALLOWED} - {"testing", "cli"}
-ALLOWED["__init__"] = {"api", "hydro", "sddp", "events", "errors"}
+ALLOWED["__main__"] = {"cli"}
+ALLOWED["__init__"] = {"api", "results", "hydro", "sddp", "events", "errors"}
 
 # A case is turned into a problem and a result into files; how a problem is solved is no business of theirs.
 ALGORITHM = {"backward", "bounds", "cuts", "forward", "highs", "lp", "scaling", "selection", "training"}

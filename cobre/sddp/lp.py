@@ -105,11 +105,7 @@ class StageLP:
         this. Raises SolverError when a solve fails whatever is tried.
         """
         count = openings.size
-        lower = self.sides.of(openings, incoming) * self._row_scale
-        upper = lower.copy()
-        lower[:, self.sides.open_below] = -np.inf
-        upper[:, self.sides.open_above] = np.inf
-        sides = _Sides(lower, upper, self.stage.openings.cost[openings] * self._cost_scale)
+        sides = self._scaled_sides(openings, incoming)
         batch = Batch(
             values=np.empty(count),
             cost_to_go=np.empty(count),
@@ -268,15 +264,19 @@ class StageLP:
             if found is not None:
                 multipliers = self._rows[self.stage.rows : self.stage.rows + self.cut_ids.size]
                 found.update(self.cut_ids[multipliers > activity].tolist())
-        statistics.seconds += seconds
-        statistics.run_seconds += run_seconds
-        statistics.simplex_iterations += pivots
-        statistics.solves += len(rows)
+        statistics.add(SolverStatistics(len(rows), pivots, seconds, run_seconds))
         at = slice(rows.start, rows.stop)
         batch.cost_to_go[at] = columns[:, -1]
         batch.states[at] = columns[:, self.stage.outgoing]
         if batch.primal.shape[1]:
             batch.primal[at] = columns[:, :-1]
+
+    def _scaled_sides(self, openings: IntArray, incoming: FloatArray) -> _Sides:
+        lower = self.sides.of(openings, incoming) * self._row_scale
+        upper = lower.copy()
+        lower[:, self.sides.open_below] = -np.inf
+        upper[:, self.sides.open_above] = np.inf
+        return _Sides(lower, upper, self.stage.openings.cost[openings] * self._cost_scale)
 
     def _column_buffer(self, rows: int) -> FloatArray:
         if self._columns.shape[0] < rows:

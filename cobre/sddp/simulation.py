@@ -97,33 +97,31 @@ def simulate(
     total = scenarios.count if isinstance(scenarios, Sampled) else scenario_count(problem.stages, scenarios.limit)
     began = perf_counter()
     model = Model(problem, retry_limit=settings.retry_limit, failure_folder=failure_folder)
+    costs, probability, stopped = [], [], False
     try:
         _load(model, policy)
         model.use_profile(settings.solver)
         _find_bases(model)
-        costs, probability, stopped = [], [], False
         for first in range(0, total, settings.block):
             numbers = range(first, min(first + settings.block, total))
-            paths, weights = _paths(problem, settings, numbers, total)
-            model.begin(0, scenarios=f"{numbers.start}..{numbers.stop - 1}")
-            block = _simulate_block(model, paths, np.asarray(numbers, np.int64), weights)
+            block = _simulate_block(model, settings, numbers, total)
             costs.append(block.costs)
-            probability.append(weights)
+            probability.append(block.probability)
             if consume is not None:
                 consume(block)
             if observe is not None and observe(numbers.stop, total) is False:
                 stopped = numbers.stop < total
                 break
-        return SimulationOutcome(
-            costs=np.concatenate(costs),
-            probability=np.concatenate(probability),
-            statistics=model.statistics(),
-            seconds=perf_counter() - began,
-            sampled=isinstance(scenarios, Sampled),
-            stopped=stopped,
-        )
     finally:
         model.close()
+    return SimulationOutcome(
+        costs=np.concatenate(costs),
+        probability=np.concatenate(probability),
+        statistics=model.statistics(),
+        seconds=perf_counter() - began,
+        sampled=isinstance(scenarios, Sampled),
+        stopped=stopped,
+    )
 
 
 def _paths(problem: Problem, settings: SimulationSettings, numbers: range, total: int) -> tuple[IntArray, FloatArray]:
@@ -150,10 +148,12 @@ def _find_bases(model: Model) -> None:
         state = stage.clip(batch.states)
 
 
-def _simulate_block(model: Model, paths: IntArray, numbers: IntArray, probability: FloatArray) -> SimulatedBlock:
+def _simulate_block(model: Model, settings: SimulationSettings, numbers: range, total: int) -> SimulatedBlock:
+    paths, probability = _paths(model.problem, settings, numbers, total)
+    model.begin(0, scenarios=f"{numbers.start}..{numbers.stop - 1}")
     count = paths.shape[0]
     state = np.repeat(model.problem.initial_state[np.newaxis], count, axis=0)
-    ends, discount, total = np.arange(1, count + 1), 1.0, np.zeros(count)
+    ends, discount, cost_so_far = np.arange(1, count + 1), 1.0, np.zeros(count)
     stages = []
     for t, stage in enumerate(model.stages):
         batch = stage.lp.solve(paths[:, t], state, ends, [stage.bases[0]] * count, primal=True)
@@ -169,7 +169,7 @@ def _simulate_block(model: Model, paths: IntArray, numbers: IntArray, probabilit
                 discount=discount,
             )
         )
-        total += discount * model.sign * cost
+        cost_so_far += discount * model.sign * cost
         discount *= stage.stage.discount
         state = stage.clip(batch.states)
-    return SimulatedBlock(numbers, probability, stages, total)
+    return SimulatedBlock(np.asarray(numbers, np.int64), probability, stages, cost_so_far)
