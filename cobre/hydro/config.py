@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError as SchemaError
@@ -17,6 +18,7 @@ from cobre.hydro.schema_config import (
     ConfigFile,
     DominationMethod,
     DynamicMethod,
+    GapRule,
     IterationLimitRule,
     Level1Method,
     LimitedMemoryMethod,
@@ -26,6 +28,7 @@ from cobre.hydro.schema_config import (
     StoppingRuleConfig,
     TimeLimitRule,
 )
+from cobre.hydro.support import refuse_simulation, refuse_training
 from cobre.sddp.settings import (
     CutSelection,
     Domination,
@@ -40,18 +43,30 @@ from cobre.sddp.settings import (
 )
 from cobre.sddp.stopping import BoundStalling, Gap, IterationLimit, StoppingRule, TimeLimit
 
-__all__ = ["CONFIG_FILE", "parse_config", "simulation_settings", "training_settings"]
+__all__ = ["CONFIG_FILE", "blame_overrides", "parse_config", "simulation_settings", "training_settings"]
 
 CONFIG_FILE = "config.json"
 SETTINGS = "settings"
 _DEFAULT_SEED = 42
 _DEFAULT_SCENARIOS = 2000
+_TAGS = ("method", "type", "source")
 
 
 def parse_config(data: Any, overrides: Mapping[str, Any] | None, findings: Findings) -> ConfigFile | None:
-    """``data`` (the parsed file) with ``overrides`` merged into it, checked; None where it does not conform."""
+    """``data`` (the parsed file) with ``overrides`` merged into it, checked; None where it does not conform.
+
+    A dotted key sets what stands there, a dictionary at a plain key is merged with what the file holds; an object
+    that is given another ``method``, ``type`` or ``source`` is replaced, since the old one's fields are not its own.
+    """
     before = len(findings.errors)
-    merged = _merge(data, overrides or {}, findings)
+    merged = copy.deepcopy(data)
+    for key, value in (overrides or {}).items():
+        if not isinstance(key, str) or not all(key.split(".")):
+            findings.error(
+                "SchemaViolation", SETTINGS, "a setting is named by a dotted key", field=str(key)[:80], value=key
+            )
+        elif isinstance(merged, dict):
+            _set(merged, key, value, findings)
     if len(findings.errors) > before:
         return None
     try:
@@ -61,28 +76,70 @@ def parse_config(data: Any, overrides: Mapping[str, Any] | None, findings: Findi
         return None
 
 
-def _merge(data: Any, overrides: Mapping[str, Any], findings: Findings) -> Any:
-    if not overrides or not isinstance(data, dict):
-        return data
-    merged = copy.deepcopy(data)
+def _set(merged: dict[str, Any], key: str, value: Any, findings: Findings) -> None:
+    *path, last = key.split(".")
+    target: Any = merged
+    for part in path:
+        if isinstance(target, dict) and (part not in target or target[part] is None):
+            target[part] = {}
+        target = target.get(part) if isinstance(target, dict) else None
+    if not isinstance(target, dict):
+        findings.error("SchemaViolation", SETTINGS, "there are no settings below this one", field=key)
+    elif path:
+        target[last] = _plain(value)
+    else:
+        target[last] = _merged(target.get(last), value)
+
+
+def _plain(value: Any) -> Any:
+    """Mappings and tuples as JSON has them."""
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def _merged(old: Any, new: Any) -> Any:
+    if not isinstance(old, dict) or not isinstance(new, Mapping):
+        return _plain(new)
+    if any(tag in new and new[tag] != old.get(tag) for tag in _TAGS):
+        return _plain(new)
+    return old | {key: _merged(old.get(key), value) for key, value in new.items()}
+
+
+def blame_overrides(overrides: Mapping[str, Any] | None, findings: Findings) -> None:
+    """Diagnostics about fields that an override has set are moved from ``config.json`` to ``settings``."""
+    paths = list(_paths(overrides or {}, ""))
+    for found in (findings.errors, findings.warnings):
+        for i, diagnostic in enumerate(found):
+            field = diagnostic.field or ""
+            inside = any(field == path or field.startswith((f"{path}.", f"{path}[")) for path in paths)
+            if diagnostic.file == CONFIG_FILE and inside:
+                found[i] = dataclasses.replace(diagnostic, file=SETTINGS)
+
+
+def _paths(overrides: Mapping[str, Any], prefix: str) -> Iterator[str]:
     for key, value in overrides.items():
-        target = merged
-        *path, last = str(key).split(".")
-        for part in path:
-            target = target.setdefault(part, {})
-            if not isinstance(target, dict):
-                findings.error("SchemaViolation", SETTINGS, f"{part!r} is no object that holds settings", field=key)
-                break
+        if isinstance(value, Mapping) and value:
+            yield from _paths(value, f"{prefix}{key}.")
         else:
-            target[last] = _merge(target.get(last, {}), value, findings) if isinstance(value, Mapping) else value
-    return merged
+            yield f"{prefix}{key}"
 
 
-def training_settings(config: ConfigFile, findings: Findings) -> TrainingSettings | None:
-    """The settings of the training run, None where they contradict each other."""
+def training_settings(config: ConfigFile, findings: Findings, openings: int | None = None) -> TrainingSettings | None:
+    """The settings of the training run, None where they contradict each other or ask for what is not supported.
+
+    openings: the most that a stage has, where it is known: the scheduler by_node splits a stage's openings in two
+        where it gives no size of block.
+    """
+    refuse_training(config, findings)
     training = config.training
-    scheduler = training.parallelism.backward_scheduler
     selection = training.selection
+    for i, rule in enumerate(training.stopping_rules):
+        if isinstance(rule, GapRule) and rule.tolerance is None and rule.relative_tolerance is None:
+            findings.error(
+                "SchemaViolation", CONFIG_FILE, "a gap rule needs a tolerance or a relative_tolerance",
+                field=f"training.stopping_rules[{i}]",
+            )  # fmt: skip
     try:
         return TrainingSettings(
             passes=Sampled(selection.forward_passes) if isinstance(selection, SampledPasses) else Enumerated(),
@@ -93,15 +150,25 @@ def training_settings(config: ConfigFile, findings: Findings) -> TrainingSetting
             forward=_profile(training.solver.forward),
             backward=_profile(training.solver.backward),
             retry_limit=training.solver.retry_max_attempts,
-            openings_per_unit=scheduler.block_size if isinstance(scheduler, ByNode) else None,
+            openings_per_unit=_unit(config, openings),
         )
     except ValidationError as error:
-        findings.error(error.kind, CONFIG_FILE, error.message, field="training")  # type: ignore[arg-type]
+        field = "training.stopping_rules"
+        findings.error(error.kind, CONFIG_FILE, error.message, field=field)  # type: ignore[arg-type]
         return None
 
 
-def simulation_settings(config: ConfigFile, findings: Findings) -> SimulationSettings | None:
-    """The settings of the simulation, None where they contradict each other."""
+def _unit(config: ConfigFile, openings: int | None) -> int | None:
+    scheduler = config.training.parallelism.backward_scheduler
+    if not isinstance(scheduler, ByNode):
+        return None
+    half = None if openings is None else -(-openings // 2)
+    return half if scheduler.block_size is None else scheduler.block_size
+
+
+def simulation_settings(config: ConfigFile, findings: Findings) -> SimulationSettings:
+    """The settings of the simulation; what they ask for and is not supported goes to ``findings``."""
+    refuse_simulation(config, findings)
     selection = config.simulation.selection
     count = selection.num_scenarios if isinstance(selection, SampledScenarios) else _DEFAULT_SCENARIOS
     enumerated = selection is not None and not isinstance(selection, SampledScenarios)

@@ -20,6 +20,7 @@ from cobre.sddp.settings import SimulationSettings, TrainingSettings
 
 __all__ = [
     "Buses",
+    "ByStage",
     "Case",
     "CorrelationGroup",
     "Hydros",
@@ -33,6 +34,8 @@ __all__ = [
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+ByStage = FloatArray | tuple[FloatArray, ...]
+"""Limits indexed by stage: (T, E), or, where some hold for single blocks, per stage (E, blocks)."""
 InflowMethod = Literal["none", "truncation", "penalty", "truncation_with_penalty"]
 SamplingMethod = Literal["saa", "lhs", "qmc_sobol", "qmc_halton"]
 
@@ -89,13 +92,13 @@ class Hydros:
     initial_storage: FloatArray  # (H,) hm3
     min_storage: FloatArray  # (T, H) hm3
     max_storage: FloatArray
-    min_turbined: FloatArray  # (T, H) m3/s
-    max_turbined: FloatArray
-    min_outflow: FloatArray
-    max_outflow: FloatArray
-    max_diversion: FloatArray  # 0 where there is no channel
-    min_generation: FloatArray  # (T, H) MW
-    max_generation: FloatArray
+    min_turbined: ByStage  # (T, H) m3/s
+    max_turbined: ByStage
+    min_outflow: ByStage
+    max_outflow: ByStage
+    max_diversion: ByStage  # 0 where there is no channel
+    min_generation: ByStage  # (T, H) MW
+    max_generation: ByStage
     withdrawal: FloatArray  # (T, H) m3/s, negative adds water
     productivity: FloatArray  # (T, H) MW per m3/s
     # (T, H): Q_ev = intercept + slope * (v_in + v_out) / 2, in m3/s and m3/s per hm3; zero where there is none
@@ -126,8 +129,8 @@ class Thermals:
     ids: IntArray
     names: tuple[str, ...]
     bus: IntArray
-    min_mw: FloatArray  # (T, R)
-    max_mw: FloatArray
+    min_mw: ByStage  # (T, R)
+    max_mw: ByStage
     cost: FloatArray  # (T, R) $/MWh
 
 

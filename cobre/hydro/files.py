@@ -11,7 +11,7 @@ from pydantic import ValidationError as SchemaError
 from pydantic_core import ErrorDetails
 
 from cobre.errors import DiagnosticKind
-from cobre.hydro.diagnostics import Findings, did_you_mean
+from cobre.hydro.diagnostics import Findings, closest, did_you_mean
 from cobre.hydro.schema import Document, File
 from cobre.hydro.tables import Table, TableSpec, read_table
 
@@ -47,6 +47,14 @@ class CaseFiles:
 
     def exists(self, file: str) -> bool:
         return (self.root / file).exists()
+
+    def listing(self, folder: str) -> list[str]:
+        """The files of a folder, relative to the case; none where there is no such folder."""
+        path = self.root / folder
+        try:
+            return sorted(entry.relative_to(self.root).as_posix() for entry in path.iterdir() if entry.is_file())
+        except OSError:
+            return []
 
     def read(self, file: str, *, required: bool) -> bytes | None:
         """The file's bytes; None, and an error unless the file is optional and absent, where it cannot be read."""
@@ -169,7 +177,9 @@ def _explain(detail: ErrorDetails, parent: Any, model: type[Document]) -> tuple[
     if code == "missing":
         return "SchemaViolation", f"the required field {last!r} is missing", "add it"
     if code == "extra_forbidden":
-        return "SchemaViolation", f"the key {str(last)[:80]!r} is not known here", did_you_mean(last, model.names())
+        meant = closest(last, model.names() - set(parent if isinstance(parent, dict) else ()))
+        advice = f"did you mean {meant!r}?" if meant else "remove it"
+        return "SchemaViolation", f"the key {str(last)[:80]!r} is not known here", advice
     if code in ("literal_error", "union_tag_invalid"):
         expected = str(context.get("expected") or context.get("expected_tags"))
         choices = [word.strip(" '\"") for word in expected.replace(" or ", ", ").split(",")]

@@ -1,69 +1,35 @@
-"""Hydro plants in columns: cascade, bounds, penalties, productivity, evaporation and inflows, stage by stage."""
+"""Hydro plants in columns: cascade, limits, costs, productivity, evaporation and inflows, stage by stage."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cobre.hydro.diagnostics import Findings
 from cobre.hydro.entities import Hydros
-from cobre.hydro.evaporation import evaporation_line, month_hours
 from cobre.hydro.files import CaseFiles
-from cobre.hydro.resolve import Overrides, Timeline, by_id, reference, spread
-from cobre.hydro.schema_study import HydroPenalties, InitialConditionsFile, PenaltiesFile
-from cobre.hydro.schema_system import HydroEntry, HydrosFile, ProductionModelsFile, StageRangeModel
-from cobre.hydro.tables import TableSpec, integer, optional, real
+from cobre.hydro.plant_costs import resolve_costs
+from cobre.hydro.plant_limits import resolve_limits
+from cobre.hydro.production import resolve_productivity
+from cobre.hydro.reservoirs import initial_storage, resolve_evaporation
+from cobre.hydro.resolve import Overrides, Timeline, by_id, check_service_dates, in_service, reference
+from cobre.hydro.schema_study import InitialConditionsFile, PenaltiesFile
+from cobre.hydro.schema_system import HydroEntry, HydrosFile
+from cobre.hydro.tables import TableSpec, integer, real
 
-__all__ = ["resolve_hydros"]
+__all__ = ["HYDROS_FILE", "resolve_hydros"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 HYDROS_FILE = "system/hydros.json"
-MODELS_FILE = "system/hydro_production_models.json"
-
-GEOMETRY = TableSpec(
-    "system/hydro_geometry.parquet",
-    (integer("hydro_id"), real("volume_hm3", minimum=0.0), real("height_m"), real("area_km2", minimum=0.0)),
-    ("hydro_id", "volume_hm3"),
-)
 INFLOW_STATS = TableSpec(
     "scenarios/inflow_seasonal_stats.parquet",
-    (integer("hydro_id"), integer("stage_id"), real("mean_m3s"), real("std_m3s", minimum=0.0)),
+    (integer("hydro_id"), integer("stage_id"), real("mean_m3s"), real("std_m3s", 0.0)),
     ("hydro_id", "stage_id"),
 )
-BOUNDS = TableSpec(
-    "constraints/hydro_bounds.parquet",
-    (
-        integer("hydro_id"), integer("stage_id"), *optional("block_id", integer=True),
-        *optional(
-            "min_turbined_m3s", "max_turbined_m3s", "min_storage_hm3", "max_storage_hm3", "min_outflow_m3s",
-            "max_outflow_m3s", "min_generation_mw", "max_generation_mw", "min_diversion_m3s", "max_diversion_m3s",
-            "filling_min_rate_m3s", "water_withdrawal_m3s",
-        ),
-    ),
-    ("hydro_id", "stage_id", "block_id"),
-)  # fmt: skip
-_DIRECTIONS = {
-    "evaporation_violation_cost": ("evaporation_violation_pos_cost", "evaporation_violation_neg_cost"),
-    "water_withdrawal_violation_cost": ("water_withdrawal_violation_pos_cost", "water_withdrawal_violation_neg_cost"),
-}
-_PENALTIES = (
-    "spillage_cost", "turbined_cost", "diversion_cost", "storage_violation_below_cost",
-    "filling_target_violation_cost", "turbined_violation_below_cost", "outflow_violation_below_cost",
-    "outflow_violation_above_cost", "generation_violation_below_cost", "evaporation_violation_cost",
-    "evaporation_violation_pos_cost", "evaporation_violation_neg_cost", "water_withdrawal_violation_cost",
-    "water_withdrawal_violation_pos_cost", "water_withdrawal_violation_neg_cost", "inflow_nonnegativity_cost",
-)  # fmt: skip
-PENALTY_TABLE = TableSpec(
-    "constraints/penalty_overrides_hydro.parquet",
-    (integer("hydro_id"), integer("stage_id"), *optional(*_PENALTIES, positive=True)),
-    ("hydro_id", "stage_id"),
-)
-_DEFAULT_INFLOW_COST = 1000.0
 
 
 def resolve_hydros(
@@ -75,38 +41,42 @@ def resolve_hydros(
     timeline: Timeline,
     findings: Findings,
 ) -> Hydros:
+    """Everything about the plants. What is wrong goes to ``findings``."""
     entries = by_id(document.hydros, HYDROS_FILE, "hydro", findings)
     ids = np.array([entry.id for entry in entries], dtype=np.int64)
-    stages = len(timeline)
-    table = Overrides(files.table(BOUNDS), "hydro_id", "hydro", ids, timeline, findings)
-    stats = Overrides(files.table(INFLOW_STATS), "hydro_id", "hydro", ids, timeline, findings)
-    costs = _penalties(files, entries, penalties.hydro, ids, timeline, findings)
-    surface = _evaporation(files, entries, ids, timeline, findings)
-
-    def bound(values: Sequence[float], column: str) -> FloatArray:
-        return table.apply(spread(values, stages), column)
-
+    check_service_dates(entries, HYDROS_FILE, "hydro", findings)
+    for entry in entries:
+        _refuse(entry, findings)
+    active = in_service(entries, timeline, HYDROS_FILE, "hydro", findings)
+    stats = Overrides(files.table(INFLOW_STATS), "hydro_id", "hydro", ids, timeline, findings, lenient=True)
+    stats.report_gaps(active)
+    productivity = resolve_productivity(files, ids, timeline, findings)
+    limits = resolve_limits(files, entries, ids, productivity, timeline, findings)
+    costs = resolve_costs(files, entries, penalties, ids, timeline, findings)
+    surface = resolve_evaporation(files, entries, ids, timeline, findings)
+    downstream = _links([e.downstream_id for e in entries], ids, ids, "hydro", "downstream_id", findings)
+    receivers = [e.diversion.downstream_id if e.diversion else None for e in entries]
+    diversion = _links(receivers, ids, ids, "hydro", "diversion.downstream_id", findings)
+    _check_cycles(ids, downstream, diversion, findings)
+    none = np.zeros((len(timeline), ids.size))
     return Hydros(
         ids=ids,
         names=tuple(entry.name for entry in entries),
         bus=_links([e.unit_groups[0].bus_id for e in entries], ids, buses, "bus", "unit_groups[0].bus_id", findings),
-        downstream=_links([e.downstream_id for e in entries], ids, ids, "hydro", "downstream_id", findings),
-        diversion=_links(
-            [e.diversion.downstream_id if e.diversion else None for e in entries],
-            ids, ids, "hydro", "diversion.downstream_id", findings,
-        ),
-        initial_storage=_initial_storage(initial, ids, findings),
-        min_storage=bound([e.reservoir.min_storage_hm3 for e in entries], "min_storage_hm3"),
-        max_storage=bound([e.reservoir.max_storage_hm3 for e in entries], "max_storage_hm3"),
-        min_turbined=bound([e.generation.min_turbined_m3s for e in entries], "min_turbined_m3s"),
-        max_turbined=bound([e.generation.max_turbined_m3s for e in entries], "max_turbined_m3s"),
-        min_outflow=bound([e.outflow.min_outflow_m3s for e in entries], "min_outflow_m3s"),
-        max_outflow=bound([_limit(e.outflow.max_outflow_m3s) for e in entries], "max_outflow_m3s"),
-        max_diversion=bound([e.diversion.max_flow_m3s if e.diversion else 0.0 for e in entries], "max_diversion_m3s"),
-        min_generation=bound([e.generation.min_generation_mw for e in entries], "min_generation_mw"),
-        max_generation=bound([e.generation.max_generation_mw for e in entries], "max_generation_mw"),
-        withdrawal=bound([0.0] * ids.size, "water_withdrawal_m3s"),
-        productivity=_productivity(files, ids, timeline, findings),
+        downstream=downstream,
+        diversion=diversion,
+        initial_storage=initial_storage(initial, entries, ids, findings),
+        min_storage=limits.min_storage,
+        max_storage=limits.max_storage,
+        min_turbined=limits.min_turbined,
+        max_turbined=limits.max_turbined,
+        min_outflow=limits.min_outflow,
+        max_outflow=limits.max_outflow,
+        max_diversion=limits.max_diversion,
+        min_generation=limits.min_generation,
+        max_generation=limits.max_generation,
+        withdrawal=limits.withdrawal,
+        productivity=productivity,
         has_evaporation=np.array([e.evaporation is not None for e in entries], dtype=bool),
         evaporation_intercept=surface[0],
         evaporation_slope=surface[1],
@@ -122,13 +92,28 @@ def resolve_hydros(
         withdrawal_violation_pos_cost=costs["water_withdrawal_violation_pos_cost"],
         withdrawal_violation_neg_cost=costs["water_withdrawal_violation_neg_cost"],
         inflow_nonnegativity_cost=costs["inflow_nonnegativity_cost"],
-        inflow_mean=stats.apply(np.zeros((stages, ids.size)), "mean_m3s"),
-        inflow_std=stats.apply(np.zeros((stages, ids.size)), "std_m3s"),
-    )  # fmt: skip
+        inflow_mean=stats.apply(none, "mean_m3s"),
+        inflow_std=stats.apply(none, "std_m3s"),
+        in_service=None if active.all() else active,
+    )
 
 
-def _limit(value: float | None) -> float:
-    return np.inf if value is None else value
+def _refuse(entry: HydroEntry, findings: Findings) -> None:
+    found = [
+        (entry.generation.model == "fpha", "the FPHA model", "generation.model", "use constant_productivity"),
+        (entry.travel_time_hours not in (None, 0, 0.0), "water travel time", "travel_time_hours", "set it to null"),
+        (entry.filling is not None, "reservoir filling", "filling", "set it to null"),
+        (
+            len({group.bus_id for group in entry.unit_groups}) > 1, "unit groups on several buses", "unit_groups",
+            "let all groups of a plant feed one bus",
+        ),
+    ]  # fmt: skip
+    for present, feature, field, advice in found:
+        if present:
+            findings.error(
+                "NotSupported", HYDROS_FILE, f"{feature}: not supported", entity=f"hydro {entry.id}", field=field,
+                suggestion=advice,
+            )  # fmt: skip
 
 
 def _links(
@@ -143,104 +128,40 @@ def _links(
     )
 
 
-def _initial_storage(initial: InitialConditionsFile, ids: IntArray, findings: Findings) -> FloatArray:
-    file = "initial_conditions.json"
-    storage = np.full(ids.size, np.nan)
-    for entry in initial.storage:
-        name = f"hydro {entry.hydro_id}"
-        place = reference(ids, entry.hydro_id, "hydro", file, name, "storage", findings)
-        if place >= 0 and not np.isnan(storage[place]):
-            findings.error("DuplicateId", file, "its storage is given twice", entity=name, field="storage")
-        elif place >= 0:
-            storage[place] = entry.value_hm3
-    for missing in ids[np.isnan(storage)].tolist():
+def _check_cycles(ids: IntArray, downstream: IntArray, diversion: IntArray, findings: Findings) -> None:
+    """Water must not come back to where it left, by river or by channel: it would do so within the stage."""
+    pending = np.zeros(ids.size, dtype=np.int64)
+    for targets in (downstream, diversion):
+        np.add.at(pending, targets[targets >= 0], 1)
+    ready = np.flatnonzero(pending == 0).tolist()
+    done = 0
+    while ready:
+        plant = ready.pop()
+        done += 1
+        for target in (downstream[plant], diversion[plant]):
+            if target >= 0:
+                pending[target] -= 1
+                if pending[target] == 0:
+                    ready.append(int(target))
+    if done < ids.size:
+        # What is left are the cycles and the plants below them; the former are those that reach themselves.
+        turning = [i for i in np.flatnonzero(pending).tolist() if _returns(i, downstream, diversion)]
+        names = ", ".join(str(ids[i]) for i in turning[:10])
         findings.error(
-            "CoverageMismatch", file, "its initial storage is missing", entity=f"hydro {missing}", field="storage",
-            suggestion=f'add {{"hydro_id": {missing}, "value_hm3": ...}}',
+            "PhysicalConstraint", HYDROS_FILE, f"the water of hydro {names} comes back to it",
+            entity=f"hydro {ids[turning[0]]}", field="downstream_id",
+            suggestion="break the cycle of downstream_id and diversion.downstream_id",
         )  # fmt: skip
-    return storage
 
 
-def _penalties(
-    files: CaseFiles,
-    entries: Sequence[HydroEntry],
-    common: HydroPenalties,
-    ids: IntArray,
-    timeline: Timeline,
-    findings: Findings,
-) -> dict[str, FloatArray]:
-    """Each cost (T, H): the stage's override, else the plant's, else the case's.
-
-    A symmetric cost stands for both directions where a place gives no directional one.
-    """
-    table = Overrides(files.table(PENALTY_TABLE), "hydro_id", "hydro", ids, timeline, findings)
-
-    def own(entry: HydroEntry, name: str) -> Any:
-        return getattr(entry.penalties, name, None) if entry.penalties else None
-
-    costs: dict[str, FloatArray] = {}
-    for name in _PENALTIES:
-        symmetric = next((base for base, sides in _DIRECTIONS.items() if name in sides), None)
-        given = getattr(common, name)
-        if given is None:
-            given = getattr(common, symmetric) if symmetric else _DEFAULT_INFLOW_COST
-        values = [own(entry, symmetric or name) for entry in entries]
-        column = spread([given if value is None else value for value in values], len(timeline))
-        if symmetric:
-            column = table.apply(column, symmetric)
-        costs[name] = table.apply(column, name)
-    return costs
-
-
-def _productivity(files: CaseFiles, ids: IntArray, timeline: Timeline, findings: Findings) -> FloatArray:
-    """(T, H) MW per m3/s, from the production models; every plant needs one for every stage."""
-    values = np.full((len(timeline), ids.size), np.nan)
-    document = files.document(MODELS_FILE, ProductionModelsFile, required=False)
-    for model in document.production_models if document else []:
-        name = f"hydro {model.hydro_id}"
-        place = reference(ids, model.hydro_id, "hydro", MODELS_FILE, name, "hydro_id", findings)
-        if place < 0:
-            continue
-        if isinstance(model, StageRangeModel):
-            for part in model.stage_ranges:
-                end = int(timeline.ids[-1]) if part.end_stage_id is None else part.end_stage_id
-                use = (timeline.ids >= part.start_stage_id) & (timeline.ids <= end)
-                if part.productivity_mw_per_m3s is not None:
-                    values[use, place] = part.productivity_mw_per_m3s
-        else:
-            season = np.array([-1 if s.season_id is None else s.season_id for s in timeline.specs])
-            for seasonal in model.seasons:
-                if seasonal.productivity_mw_per_m3s is not None:
-                    values[season == seasonal.season_id, place] = seasonal.productivity_mw_per_m3s
-    for place in np.flatnonzero(np.isnan(values).any(axis=0)):
-        stage = timeline.ids[np.flatnonzero(np.isnan(values[:, place]))[0]]
-        findings.error(
-            "CoverageMismatch", MODELS_FILE, f"no productivity for stage {stage}", entity=f"hydro {ids[place]}",
-            field="productivity_mw_per_m3s", suggestion="let its stage ranges or seasons cover every stage",
-        )  # fmt: skip
-    return values
-
-
-def _evaporation(
-    files: CaseFiles, entries: Sequence[HydroEntry], ids: IntArray, timeline: Timeline, findings: Findings
-) -> tuple[FloatArray, FloatArray]:
-    """Intercept and slope (T, H) of each plant's evaporation, zero where it has none."""
-    intercept, slope = np.zeros((len(timeline), ids.size)), np.zeros((len(timeline), ids.size))
-    geometry = files.table(GEOMETRY)
-    hours = np.array([month_hours(s.start_date) for s in timeline.specs])
-    month = np.array([s.start_date.month - 1 for s in timeline.specs])
-    for place, entry in enumerate(entries):
-        if entry.evaporation is None or geometry is None:
-            continue
-        rows = np.flatnonzero(geometry["hydro_id"] == entry.id)
-        rows = rows[np.argsort(geometry["volume_hm3"][rows])]
-        middle = 0.5 * (entry.reservoir.min_storage_hm3 + entry.reservoir.max_storage_hm3)
-        references = np.array(entry.evaporation.reference_volumes_hm3 or [middle] * 12)
-        intercept[:, place], slope[:, place] = evaporation_line(
-            np.array(entry.evaporation.coefficients_mm)[month],
-            hours,
-            references[month],
-            geometry["volume_hm3"][rows],
-            geometry["area_km2"][rows],
-        )
-    return intercept, slope
+def _returns(start: int, downstream: IntArray, diversion: IntArray) -> bool:
+    seen: set[int] = set()
+    pending = [int(downstream[start]), int(diversion[start])]
+    while pending:
+        here = pending.pop()
+        if here == start:
+            return True
+        if here >= 0 and here not in seen:
+            seen.add(here)
+            pending += [int(downstream[here]), int(diversion[here])]
+    return False

@@ -9,14 +9,22 @@ from pydantic import Field
 from cobre.hydro.schema import Amount, Count, Document, File, Positive
 
 __all__ = [
+    "BoundStallingRule",
+    "ByNode",
     "ConfigFile",
     "DominationMethod",
     "DynamicMethod",
+    "FileOpenings",
+    "GapRule",
+    "IterationLimitRule",
     "Level1Method",
     "LimitedMemoryMethod",
+    "SampledPasses",
+    "SampledScenarios",
     "ScenarioSource",
     "SolverProfileConfig",
     "StoppingRuleConfig",
+    "TimeLimitRule",
 ]
 
 Scheme = Literal["in_sample", "out_of_sample", "external", "historical"]

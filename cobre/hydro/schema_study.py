@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from cobre.hydro.schema import Amount, Count, Document, File, Id, Positive
+from cobre.hydro.schema import Amount, Document, File, Id, Positive
 
 __all__ = [
     "BlockFactor",
@@ -23,7 +23,8 @@ __all__ = [
     "StagesFile",
 ]
 
-Index = Annotated[int, Field(ge=0, lt=2**63)]
+Index = Annotated[int, Field(ge=0, lt=2**31)]
+Rate = Annotated[float, Field(gt=-1.0)]
 
 
 class Block(Document):
@@ -54,8 +55,8 @@ class StageEntry(Document):
     id: Id
     start_date: str
     end_date: str
-    blocks: list[Block]
-    num_openings: Count | None = None
+    blocks: Annotated[list[Block], Field(min_length=1)]
+    num_openings: Annotated[int, Field(ge=1, lt=2**32)]
     season_id: Index | None = None
     block_mode: Literal["parallel", "chronological"] = "parallel"
     sampling_method: Literal["saa", "lhs", "qmc_sobol", "qmc_halton", "selective", "historical_residuals"] = "saa"
@@ -64,14 +65,14 @@ class StageEntry(Document):
         Discriminator(_risk_form),
     ] = "expectation"
     state_variables: StateVariables | None = None
-    annual_discount_rate_override: float | None = None
+    annual_discount_rate_override: Rate | None = None
 
 
 class Transition(Document):
     source_id: Id
     target_id: Id
     probability: float
-    annual_discount_rate_override: float | None = None
+    annual_discount_rate_override: Rate | None = None
 
 
 class Node(Document):
@@ -111,18 +112,18 @@ class SeasonDefinitions(Document):
 
 class StagesFile(File):
     policy_graph: PolicyGraph
-    stages: list[StageEntry]
+    stages: Annotated[list[StageEntry], Field(min_length=1)]
     pre_study_stages: list[PreStudyStage] | None = None
     season_definitions: SeasonDefinitions | None = None
 
 
 class DeficitSegment(Document):
-    depth_mw: Positive | None = None
+    depth_mw: Amount | None = None
     cost: Positive
 
 
 class BusPenalties(Document):
-    deficit_segments: list[DeficitSegment]
+    deficit_segments: Annotated[list[DeficitSegment], Field(min_length=1)]
     excess_cost: Positive
 
 
@@ -131,9 +132,9 @@ class LinePenalties(Document):
 
 
 class HydroPenalties(Document):
-    spillage_cost: Amount
+    spillage_cost: Positive
     turbined_cost: Amount
-    diversion_cost: Amount
+    diversion_cost: Positive
     storage_violation_below_cost: Positive
     filling_target_violation_cost: Positive
     turbined_violation_below_cost: Positive
@@ -141,12 +142,12 @@ class HydroPenalties(Document):
     outflow_violation_above_cost: Positive
     generation_violation_below_cost: Positive
     evaporation_violation_cost: Positive
-    evaporation_violation_pos_cost: Positive | None = None
-    evaporation_violation_neg_cost: Positive | None = None
+    evaporation_violation_pos_cost: Amount | None = None
+    evaporation_violation_neg_cost: Amount | None = None
     water_withdrawal_violation_cost: Positive
-    water_withdrawal_violation_pos_cost: Positive | None = None
-    water_withdrawal_violation_neg_cost: Positive | None = None
-    inflow_nonnegativity_cost: Positive | None = None
+    water_withdrawal_violation_pos_cost: Amount | None = None
+    water_withdrawal_violation_neg_cost: Amount | None = None
+    inflow_nonnegativity_cost: Amount | None = None
 
 
 class SourcePenalties(Document):
@@ -219,7 +220,7 @@ class CorrelatedEntity(Document):
 
 class CorrelationGroupEntry(Document):
     name: str
-    entities: list[CorrelatedEntity]
+    entities: Annotated[list[CorrelatedEntity], Field(min_length=1)]
     matrix: list[list[Annotated[float, Field(ge=-1.0, le=1.0)]]]
 
 
@@ -234,5 +235,5 @@ class ScheduleEntry(Document):
 
 class CorrelationFile(File):
     method: Literal["spectral"]
-    profiles: dict[str, CorrelationProfile]
+    profiles: Annotated[dict[str, CorrelationProfile], Field(min_length=1)]
     schedule: list[ScheduleEntry] | None = None

@@ -12,17 +12,20 @@ from cobre.hydro.schema_study import DeficitSegment
 __all__ = [
     "BusEntry",
     "BusesFile",
+    "Entity",
     "HydroEntry",
     "HydrosFile",
     "LineEntry",
     "LinesFile",
     "ProductionModelsFile",
+    "SeasonalModel",
     "SourceEntry",
     "SourcesFile",
     "StageRange",
     "StageRangeModel",
     "ThermalEntry",
     "ThermalsFile",
+    "UnitGroup",
 ]
 
 ModelName = Literal["constant_productivity", "linearized_head", "fpha"]
@@ -42,7 +45,7 @@ class StagedEntity(Entity):
 
 
 class BusEntry(Entity):
-    deficit_segments: list[DeficitSegment] | None = None
+    deficit_segments: Annotated[list[DeficitSegment], Field(min_length=1)] | None = None
 
 
 class BusesFile(File):
@@ -135,15 +138,15 @@ class HydroPenaltyOverrides(Document):
     spillage_cost: Amount | None = None
     turbined_cost: Amount | None = None
     diversion_cost: Amount | None = None
-    storage_violation_below_cost: Positive | None = None
-    filling_target_violation_cost: Positive | None = None
-    turbined_violation_below_cost: Positive | None = None
-    outflow_violation_below_cost: Positive | None = None
-    outflow_violation_above_cost: Positive | None = None
-    generation_violation_below_cost: Positive | None = None
-    evaporation_violation_cost: Positive | None = None
-    water_withdrawal_violation_cost: Positive | None = None
-    inflow_nonnegativity_cost: Positive | None = None
+    storage_violation_below_cost: Amount | None = None
+    filling_target_violation_cost: Amount | None = None
+    turbined_violation_below_cost: Amount | None = None
+    outflow_violation_below_cost: Amount | None = None
+    outflow_violation_above_cost: Amount | None = None
+    generation_violation_below_cost: Amount | None = None
+    evaporation_violation_cost: Amount | None = None
+    water_withdrawal_violation_cost: Amount | None = None
+    inflow_nonnegativity_cost: Amount | None = None
 
 
 class HydroEntry(StagedEntity):

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cobre.hydro.diagnostics import Findings, did_you_mean
+from cobre.hydro.diagnostics import Findings, closest
 
 __all__ = ["Column", "Table", "TableSpec", "integer", "optional", "real", "read_table"]
 
@@ -27,19 +27,24 @@ class Column:
     nullable: bool = False
     minimum: float | None = None
     positive: bool = False
+    maximum: float | None = None
 
 
 def integer(name: str) -> Column:
     return Column(name, integer=True)
 
 
-def real(name: str, minimum: float | None = None) -> Column:
-    return Column(name, minimum=minimum)
+def real(name: str, minimum: float | None = None, maximum: float | None = None) -> Column:
+    return Column(name, minimum=minimum, maximum=maximum)
 
 
-def optional(*names: str, integer: bool = False, positive: bool = False) -> tuple[Column, ...]:
+def optional(
+    *names: str, integer: bool = False, positive: bool = False, minimum: float | None = None
+) -> tuple[Column, ...]:
     """Columns of sparse overrides: they may be absent, and null where nothing is overridden."""
-    return tuple(Column(name, integer, required=False, nullable=True, positive=positive) for name in names)
+    return tuple(
+        Column(name, integer, required=False, nullable=True, positive=positive, minimum=minimum) for name in names
+    )
 
 
 @dataclass(frozen=True)
@@ -113,10 +118,7 @@ def _check_names(raw: pa.Table, spec: TableSpec, findings: Findings) -> None:
     known = [column.name for column in spec.columns]
     for name in raw.column_names:
         if name not in known:
-            findings.error(
-                "SchemaViolation", spec.file, f"the column {name[:80]!r} is not known here",
-                field=name[:80], suggestion=did_you_mean(name, known),
-            )  # fmt: skip
+            _report_unknown_column(name, [k for k in known if k not in raw.column_names], spec, findings)
     for name in sorted({name for name in raw.column_names if raw.column_names.count(name) > 1}):
         findings.error("SchemaViolation", spec.file, f"the column {name!r} stands twice", field=name)
     for column in spec.columns:
@@ -124,6 +126,20 @@ def _check_names(raw: pa.Table, spec: TableSpec, findings: Findings) -> None:
             findings.error(
                 "SchemaViolation", spec.file, f"the required column {column.name!r} is missing", field=column.name
             )
+
+
+def _report_unknown_column(name: str, absent: list[str], spec: TableSpec, findings: Findings) -> None:
+    """A misspelt column would be lost without a word; one of another purpose is left aside with a warning."""
+    meant = closest(name, absent)
+    if meant is None:
+        findings.warn(
+            "SchemaViolation", spec.file, f"the column {name[:80]!r} is not known and left aside", field=name[:80]
+        )
+    else:
+        findings.error(
+            "SchemaViolation", spec.file, f"the column {name[:80]!r} is not known",
+            field=name[:80], suggestion=f"did you mean {meant!r}?",
+        )  # fmt: skip
 
 
 def _column(
@@ -139,6 +155,7 @@ def _column(
     given = ~np.asarray(chunks.is_null().to_numpy(), dtype=bool)
     if column.integer:
         values = np.asarray(chunks.fill_null(0).to_numpy()).astype(np.int64)
+        values[~given] = -1
     else:
         values = np.asarray(chunks.cast(pa.float64()).to_numpy(), dtype=np.float64)
     bad = np.zeros(values.size, dtype=bool) if column.nullable else ~given
@@ -150,6 +167,9 @@ def _column(
     if column.minimum is not None:
         low = given & (values < column.minimum)
         _report_rows(low, f"is below {column.minimum:g}", "OutOfRange", values, column.name, spec, findings)
+    if column.maximum is not None:
+        high = given & (values > column.maximum)
+        _report_rows(high, f"is above {column.maximum:g}", "OutOfRange", values, column.name, spec, findings)
     if column.positive:
         _report_rows(given & (values <= 0), "is not positive", "OutOfRange", values, column.name, spec, findings)
     return values, given
@@ -172,15 +192,25 @@ def _report_rows(
 
 
 def _unique_keys(table: Table, findings: Findings) -> bool:
-    keys = [table[name] for name in table.spec.keys]
+    """No two rows give the same thing: share a key, or, where values are optional, a key and a value given."""
+    values = [column.name for column in table.spec.columns if column.nullable and not column.integer]
+    before = len(findings.errors)
+    if not values:
+        _report_repeats(table, np.arange(table.rows), None, findings)
+    for name in values:
+        _report_repeats(table, np.flatnonzero(table.present[name]), name, findings)
+    return len(findings.errors) == before
+
+
+def _report_repeats(table: Table, rows: NDArray[np.int64], field: str | None, findings: Findings) -> None:
+    keys = [table[name][rows] for name in table.spec.keys]
     order = np.lexsort(keys[::-1])
-    same = np.ones(max(table.rows - 1, 0), dtype=bool)
+    same = np.ones(max(rows.size - 1, 0), dtype=bool)
     for key in keys:
         same &= np.diff(key[order]) == 0
-    twice = order[1:][same] if table.rows else order
-    for row in np.sort(twice)[:MAX_ROWS_REPORTED]:
-        name = ", ".join(f"{key} {table[key][row]}" for key in table.spec.keys)
-        findings.error("DuplicateId", table.spec.file, f"row {row} repeats the key {name}", entity=name)
+    twice = np.sort(rows[order[1:][same]])
+    for row in twice[:MAX_ROWS_REPORTED]:
+        name = ", ".join(f"{key} {table[key][row]}" for key in table.spec.keys if table.present[key][row])
+        findings.error("DuplicateId", table.spec.file, f"row {row} repeats {name}", entity=name, field=field)
     if twice.size > MAX_ROWS_REPORTED:
-        findings.error("DuplicateId", table.spec.file, f"and {twice.size - MAX_ROWS_REPORTED} rows more")
-    return twice.size == 0
+        findings.error("DuplicateId", table.spec.file, f"and {twice.size - MAX_ROWS_REPORTED} rows more", field=field)
