@@ -53,7 +53,7 @@ def plot_convergence(table: pa.Table, path: str | Path | None = None, *, title: 
         axes.fill_between(iteration, *band, color=_ESTIMATE, alpha=0.18, linewidth=0, label="its 95 % interval")
     axes.set_ylim(low / unit, high / unit)
     axes.set_xlim(iteration[0], max(iteration[-1], iteration[0] + 1))
-    axes.set_title(f"{title}: bound {outer[-1]:,.6g} after {iteration.size} iterations", loc="left")
+    axes.set_title(f"{title}: bound {outer[-1] / unit:,.6g} {power}$ after {iteration.size} iterations", loc="left")
     _dress(axes, "iteration", f"cost ({power}$)")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(frameon=False)
@@ -79,15 +79,15 @@ def plot_storages(output: str | Path, path: str | Path | None = None, *, names: 
             band = np.quantile(values, [low, high], axis=0)
             axes.fill_between(ends, *band, color=_OUTER, alpha=alpha, linewidth=0, label=label)
         axes.plot(ends, np.median(values, axis=0), color=_OUTER, linewidth=2.0, label="median")
-        for extreme in (values.min(axis=0), values.max(axis=0)):
-            axes.plot(ends, extreme, color=_OUTER, linewidth=0.6, linestyle=":")
+        for extreme, label in ((values.max(axis=0), "highest and lowest"), (values.min(axis=0), None)):
+            axes.plot(ends, extreme, color=_OUTER, linewidth=0.7, linestyle=":", label=label)
         axes.set_title((names or {}).get(hydro, f"hydro {hydro}"), loc="left")
         axes.set_ylim(bottom=0.0)
         axes.set_xlim(ends[0], ends[-1])
         _dress(axes, "after stage", "storage (hm3)")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        if position == 0:
-            axes.legend(frameon=False)
+        _stage_ticks(axes, ends)
+    figure.suptitle(f"Storages in {values.shape[0]} simulated scenarios")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     return _saved(figure, path)
 
 
@@ -121,6 +121,12 @@ def _storages(output: Path) -> tuple[dict[int, FloatArray], NDArray[np.int64]]:
         final = data["storage_final_hm3"][own].reshape(-1, stages.size)
         found[int(hydro)] = np.hstack([initial, final])
     return found, stages
+
+
+def _stage_ticks(axes: Any, ends: NDArray[np.int64]) -> None:
+    """At most a dozen stages, the first of them named for what it is: the moment before any."""
+    step = math.ceil(ends.size / 12)
+    axes.set_xticks(ends[::step], ["start", *(str(stage) for stage in ends[step::step])])
 
 
 def _roles(columns: Mapping[str, FloatArray]) -> tuple[str, str]:

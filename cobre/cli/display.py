@@ -41,10 +41,11 @@ class Progress:
     plan: Plan
     began: float = field(default_factory=perf_counter)
     event: ProgressEvent | None = None
+    event_at: float = 0.0  # by this clock
     recent: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
 
     def see(self, event: ProgressEvent) -> None:
-        self.event = event
+        self.event, self.event_at = event, self.elapsed
         self.recent.append(event.iteration_time_ms / 1000.0)
 
     @property
@@ -60,15 +61,18 @@ class Progress:
 
     def left(self) -> float | None:
         """Seconds to the nearer of the limits on iterations (or scenarios) and time; None where there is no telling."""
+        if self.plan.total is not None and self.done >= self.plan.total:
+            return None
         guesses = []
         if self.event is not None and self.plan.total is not None:
             each = self.event.wall_time_ms / 1000.0 / max(self.done, 1)
             if self.event.phase == "training":
                 each = sum(self.recent) / len(self.recent)
-            since = self.elapsed - self.event.wall_time_ms / 1000.0
-            guesses.append(max(0.0, (self.plan.total - self.done) * each - since))
+            guesses.append(max(0.0, (self.plan.total - self.done) * each - (self.elapsed - self.event_at)))
         if self.plan.time_limit is not None:
-            guesses.append(max(0.0, self.plan.time_limit - self.elapsed))
+            # The limit counts from the training's beginning, this clock from before the stage LPs are built.
+            waited = 0.0 if self.event is None else self.event_at - self.event.wall_time_ms / 1000.0
+            guesses.append(max(0.0, self.plan.time_limit - (self.elapsed - waited)))
         return min(guesses, default=None)
 
 

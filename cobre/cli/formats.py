@@ -7,13 +7,14 @@ import math
 __all__ = ["amount", "count", "duration", "percent", "seconds"]
 
 
-def amount(value: float | None) -> str:
-    """A cost or a bound: thousands apart, two decimals where there is room for them."""
-    if value is None or not math.isfinite(value):
-        return "-" if value is None or math.isnan(value) else str(value)
-    if abs(value) >= 1e15:
+def amount(value: float | None, beside: float | None = None) -> str:
+    """A cost or a bound: thousands apart, cents where there is room for them, in it or in the number ``beside`` it."""
+    if value is None or math.isnan(value):
+        return "-"
+    size = max(abs(value), abs(beside or 0.0))
+    if size >= 1e15:
         return f"{value:.9e}"
-    return f"{value:,.0f}" if abs(value) >= 1e8 else f"{value:,.2f}"
+    return f"{value:,.0f}" if size >= 1e7 else f"{value:,.2f}"
 
 
 def percent(share: float | None) -> str:

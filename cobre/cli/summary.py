@@ -50,7 +50,9 @@ def training_lines(case: Case, result: TrainingResult) -> Lines:
     """The summary of a training."""
     interval = float(result.convergence_history.column("ci_95")[-1].as_py())
     exact = isinstance(case.training.passes, Enumerated)
-    estimate = amount(result.final_upper_bound) + ("" if exact else f" +/- {amount(interval)} (95 %)")
+    estimate = amount(result.final_upper_bound) + (
+        "" if exact else f" +/- {amount(interval, result.final_upper_bound)} (95 %)"
+    )
     wall = result.wall_time_ms / 1000.0
     return [
         ("ended", reason_in_words(result.termination_reason, result.iterations)),
@@ -68,7 +70,7 @@ def simulation_lines(result: SimulationResult) -> Lines:
     return [
         ("simulated", count(result.scenarios, "scenario") + ("" if result.complete else ", stopped before its last")),
         ("mean cost", amount(result.mean_cost)),
-        ("deviation", amount(result.std_cost)),
+        ("deviation", amount(result.std_cost, result.mean_cost)),
         ("simulation time", f"{seconds(wall)}, {percent(result.solver.seconds / max(wall, 1e-9))} in the solver"),
     ]
 
