@@ -198,7 +198,7 @@ class _Work:
 
 def _work(case: str | Path | Case | Problem, overrides: Overrides) -> _Work:
     if isinstance(case, Problem):
-        training, simulation = _problem_settings(overrides)
+        training, simulation = _problem_settings(case, overrides)
         names = case.state_names
         return _Work(case, training, simulation, "cobre.sddp.Problem", {}, lambda block: problem_tables(block, names))
     from cobre.hydro.entities import Case
@@ -221,7 +221,7 @@ def _work(case: str | Path | Case | Problem, overrides: Overrides) -> _Work:
     )
 
 
-def _problem_settings(overrides: Overrides) -> tuple[TrainingSettings, SimulationSettings]:
+def _problem_settings(problem: Problem, overrides: Overrides) -> tuple[TrainingSettings, SimulationSettings]:
     """The settings for a problem that comes without a config.json: its defaults, then the overrides."""
     from cobre.hydro.config import parse_config, simulation_settings, training_settings
     from cobre.hydro.diagnostics import Findings
@@ -233,7 +233,8 @@ def _problem_settings(overrides: Overrides) -> tuple[TrainingSettings, Simulatio
                 "NotSupported", "settings", "says nothing about a problem given as stage LPs", field=str(key)
             )
     config = parse_config(_PROBLEM_DEFAULTS, overrides, findings)
-    training = training_settings(config, findings) if config else None
+    most = max(len(stage.openings) for stage in problem.stages)
+    training = training_settings(config, findings, most) if config else None
     simulation = simulation_settings(config, findings) if config else None
     if findings.errors or training is None or simulation is None:
         raise ValidationError.of(findings.errors, "the settings")

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small import cascade
 
 from cobre.errors import SolverError
 from cobre.sddp.batch import Basis, Batch
@@ -19,6 +18,7 @@ from cobre.sddp.right_hand_sides import opening_order
 from cobre.sddp.risk import FloatArray
 from cobre.sddp.scaling import scale_stage
 from cobre.sddp.settings import SolverProfile
+from tests.sddp.small import cascade
 
 STAGE = cascade(openings=8).stages[0]
 

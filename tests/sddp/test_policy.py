@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small import cascade
 
 from cobre.errors import IOError, ValidationError
 from cobre.sddp.policy import Policy
@@ -17,6 +16,7 @@ from cobre.sddp.problem import Problem
 from cobre.sddp.settings import CutSelection, Level1, Sampled, TrainingSettings
 from cobre.sddp.stopping import IterationLimit
 from cobre.sddp.training import train
+from tests.sddp.small import cascade
 
 PROBLEM = cascade()
 SETTINGS = TrainingSettings(

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from small import cascade
 
 from cobre.sddp.cuts import CutPool
 from cobre.sddp.lazy import LazyCuts
@@ -23,6 +22,7 @@ from cobre.sddp.settings import (
 )
 from cobre.sddp.stopping import IterationLimit
 from cobre.sddp.training import train
+from tests.sddp.small import cascade
 
 SETTINGS = TrainingSettings(passes=Sampled(3), stopping=(IterationLimit(20),))
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from small import cascade
 
 from cobre.errors import ValidationError
 from cobre.sddp.policy import Policy
@@ -16,6 +15,7 @@ from cobre.sddp.settings import Enumerated, Sampled, SimulationSettings, Trainin
 from cobre.sddp.simulation import SimulatedBlock, simulate
 from cobre.sddp.stopping import IterationLimit
 from cobre.sddp.training import train
+from tests.sddp.small import cascade
 
 PROBLEM = cascade(stages=3, openings=4)
 SETTINGS = SimulationSettings(scenarios=Sampled(50), seed=3, block=16)

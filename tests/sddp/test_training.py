@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from small import cascade
 
 from cobre.errors import SolverError, ValidationError
 from cobre.sddp.contracts import SERIAL, Exchange, Shuffled
@@ -18,6 +17,7 @@ from cobre.sddp.statistics import PassStatistics
 from cobre.sddp.stopping import BoundStalling, Gap, IterationLimit, TimeLimit
 from cobre.sddp.training import IterationRecord, TrainingOutcome, train
 from cobre.testing import extensive
+from tests.sddp.small import cascade
 
 SETTINGS = TrainingSettings(passes=Sampled(3), stopping=(IterationLimit(8),))
 
