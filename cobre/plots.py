@@ -79,8 +79,8 @@ def plot_storages(output: str | Path, path: str | Path | None = None, *, names: 
             band = np.quantile(values, [low, high], axis=0)
             axes.fill_between(ends, *band, color=_OUTER, alpha=alpha, linewidth=0, label=label)
         axes.plot(ends, np.median(values, axis=0), color=_OUTER, linewidth=2.0, label="median")
-        for extreme, label in ((values.max(axis=0), "highest and lowest"), (values.min(axis=0), None)):
-            axes.plot(ends, extreme, color=_OUTER, linewidth=0.7, linestyle=":", label=label)
+        axes.plot(ends, values.max(axis=0), color=_OUTER, linewidth=0.7, linestyle=":", label="highest and lowest")
+        axes.plot(ends, values.min(axis=0), color=_OUTER, linewidth=0.7, linestyle=":")
         axes.set_title((names or {}).get(hydro, f"hydro {hydro}"), loc="left")
         axes.set_ylim(bottom=0.0)
         axes.set_xlim(ends[0], ends[-1])

@@ -13,6 +13,7 @@ import typer
 from cobre.cli import runs
 from cobre.cli.failures import ExitCode, guarded, usage_record
 from cobre.cli.overrides import parse_overrides
+from cobre.cli.report import report as make_report
 from cobre.cli.terminal import Terminal
 
 __all__ = ["main"]
@@ -160,6 +161,26 @@ def run(
     request = runs.Request(case, parse_overrides(settings or ()), output)
     terminal = Terminal(json=json, quiet=quiet, verbose=verbose)
     _end(terminal, lambda: runs.run(terminal, request, simulated))
+
+
+@app.command()
+def report(
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="The output folder of a run.", show_default=False)],
+    pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw into OUT/report.")] = True,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Print what a run was, how it converged and what it costs, and draw it.
+
+    Example:
+
+      cobre report out
+
+      cobre report out --json | jq .costs.mean
+    """
+    terminal = Terminal(json=json, quiet=quiet, verbose=verbose)
+    _end(terminal, lambda: make_report(terminal, output, pictures))
 
 
 def _version(asked: bool) -> None:
