@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
-from scipy.stats import qmc
 
 from cobre.hydro.entities import Case, CorrelationGroup
 from cobre.sddp.risk import FloatArray
@@ -89,9 +88,8 @@ def spectral_factor(matrix: FloatArray) -> FloatArray:
 
 
 def _generator(seed: int, purpose: int, stage: int, opening: int) -> np.random.Generator:
-    words = np.array([seed, purpose, stage, opening], dtype=np.int64).astype(np.uint64)
-    key = np.random.SeedSequence([int(w) for w in words]).generate_state(2, np.uint64)
-    return np.random.Generator(np.random.Philox(key=key))
+    key = np.random.SeedSequence([abs(seed), purpose, stage, opening])
+    return np.random.Generator(np.random.Philox(key))
 
 
 def _independent(seed: int, stage: int, method: str, count: int, dimension: int) -> FloatArray:
@@ -106,14 +104,18 @@ def _uniforms(seed: int, stage: int, method: str, count: int, dimension: int) ->
         return np.stack([_open_unit(_generator(seed, _NORMALS, stage, o), dimension) for o in range(count)])
     if method == "lhs":
         return _latin_hypercube(seed, stage, count, dimension)
+    from scipy.stats import qmc  # takes as long to import as all of cobre
+
     scramble = _generator(seed, _SCRAMBLE, stage, 0)
     if method == "qmc_sobol":
         # A Sobol' sequence is balanced over powers of two only: draw the next one, keep its beginning.
         points = qmc.Sobol(dimension, scramble=True, rng=scramble).random_base2(max(0, math.ceil(math.log2(count))))
     else:
         points = qmc.Halton(dimension, scramble=True, rng=scramble).random(count)
+    # Scrambled anew, a sequence keeps much of its order: unshuffled, the o-th openings of two stages go together.
+    points = np.asarray(points[:count], np.float64)[_generator(seed, _STRATA, stage, 0).permutation(count)]
     tiny = np.finfo(np.float64).eps
-    return np.clip(np.asarray(points[:count], np.float64), tiny, 1.0 - tiny)
+    return np.clip(points, tiny, 1.0 - tiny)
 
 
 def _open_unit(generator: np.random.Generator, size: int) -> FloatArray:
