@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from cobre.cli.app import main
+from cobre.cli import main
 
 sys.exit(main())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,7 @@ from cobre.cli.overrides import parse_overrides
 from cobre.cli.report import report as make_report
 from cobre.cli.terminal import Terminal
 
-__all__ = ["main"]
+__all__ = ["call"]
 
 _EXIT_CODES = """
 Exit codes:
@@ -202,19 +203,15 @@ def _end(terminal: Terminal, command: Callable[[], ExitCode]) -> None:
     raise typer.Exit(int(guarded(terminal, command)))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line on ``arguments`` (the process's own if None) and return the exit code.
-
-    Codes are those of ``cobre --help``; nothing leaves as an exception but SystemExit.
-    """
-    given = list(sys.argv[1:] if arguments is None else arguments)
+def call(arguments: Sequence[str]) -> int:
+    """Run the command that ``arguments`` ask for and return the exit code."""
     # Names of files need not be text that the terminal's encoding knows.
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        return int(app(given, prog_name="cobre", standalone_mode=False) or 0)
+        return int(app(list(arguments), prog_name="cobre", standalone_mode=False) or 0)
     except _ClickException as error:
         error.show()  # type: ignore[attr-defined]
-        Terminal(json="--json" in given).emit(usage_record(error.format_message()))  # type: ignore[attr-defined]
+        Terminal(json="--json" in arguments).emit(usage_record(error.format_message()))  # type: ignore[attr-defined]
         return ExitCode.USAGE

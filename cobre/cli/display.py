@@ -157,8 +157,12 @@ class _Live:
         table = Table.grid(padding=(0, 2))
         for label, value in _figures(progress):
             table.add_row(Text(label, "dim"), Text(value))
-        bar = ProgressBar(total=total, completed=done, width=40) if total else Text("")
-        parts: list[RenderableType] = [Text(progress.plan.title, "bold"), bar, table]
+        parts: list[RenderableType] = [Text(progress.plan.title, "bold")]
+        if total:
+            bar = Table.grid()  # which ends its line; a bar alone does not
+            bar.add_row(ProgressBar(total=total, completed=done, width=40))
+            parts.append(bar)
+        parts.append(table)
         if self._notice:
             parts.append(Text(self._notice, "bold yellow"))
         return Group(*parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from rich.text import Text
@@ -28,7 +29,7 @@ _REASONS = {
     "bound_stalling": "the bound stalled",
     "gap": "the gap closed",
     "iteration_limit": "the iteration limit was reached",
-    "shutdown": "it was asked to stop",
+    "shutdown": "on request",
     "simulation": "the simulated cost met the bound",
     "time_limit": "the time limit was reached",
 }
@@ -41,9 +42,12 @@ def reason_in_words(reason: str, iterations: int) -> str:
 
 def show_lines(terminal: Terminal, lines: Lines) -> None:
     """Labels and values in two columns, on stdout."""
-    width = max((len(label) for label, _ in lines), default=0)
+    indent = 2 + max((len(label) for label, _ in lines), default=0)
+    room = max(20, terminal.out.width - indent)
     for label, value in lines:
-        terminal.say(Text.assemble((label.ljust(width + 2), "dim"), value))
+        # Words wrap beneath each other; a path stays in one piece, to be copied.
+        for number, part in enumerate(wrap(value, room, break_long_words=False, break_on_hyphens=False) or [""]):
+            terminal.say(Text.assemble(((label if number == 0 else "").ljust(indent), "dim"), part))
 
 
 def training_lines(case: Case, result: TrainingResult) -> Lines:
