@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
 
-from cases import bus, case_files, hydro, line, source, thermal, with_openings
+from tests.hydro.cases import bus, case_files, hydro, line, source, thermal, with_openings
 
 Files = dict[str, Any]
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import case_files, hydro, source, thermal, with_openings, write_case
-from features import FEATURES, REFERENCE
 
 from cobre.hydro.entities import Case
 from cobre.hydro.load import load_case
 from cobre.hydro.stage_lp import HydroProblem, build_problem
 from cobre.sddp.risk import CVaR, Expectation
 from cobre.testing import extensive
+from tests.hydro.cases import case_files, hydro, source, thermal, with_openings, write_case
+from tests.hydro.features import FEATURES, REFERENCE
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "cases"
 EXPECTED = json.loads((SHARED / "expected.json").read_text()) if SHARED.is_dir() else {}
