@@ -202,7 +202,7 @@ class StageLP:
     def _fit_scratch(self) -> None:
         """Room for the duals of every row, with some to spare: HiGHS fills it in place."""
         needed = self.stage.rows + self.cut_ids.size
-        if self._rows.size < needed:
+        if self._rows.size <= needed:
             self._rows = np.zeros(needed + needed // 2 + 64)
             self._rows_at = self._rows.ctypes.data
             self._row_duals = self._rows[: self.stage.rows]

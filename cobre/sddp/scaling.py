@@ -57,8 +57,8 @@ def _balance(size: FloatArray, place: NDArray[np.int32], count: int) -> FloatArr
     low, high = np.full(count, np.inf), np.zeros(count)
     np.minimum.at(low, place, size)
     np.maximum.at(high, place, size)
-    used = high > 0.0
-    factors: FloatArray = np.where(used, 1.0 / np.sqrt(np.where(used, low * high, 1.0)), 1.0)
+    factors, used = np.ones(count), high > 0.0
+    factors[used] = 1.0 / np.sqrt(low[used] * high[used])
     return factors
 
 
