@@ -51,7 +51,9 @@ LINES_OF_A_FUNCTION = 40
 
 # Each exception with its reason; one that is no longer needed fails a test.
 LONG_FILES: dict[str, str] = {}
-LONG_FUNCTIONS: dict[str, str] = {}
+LONG_FUNCTIONS: dict[str, str] = {
+    "cobre/hydro/plants.py:resolve_hydros": "a line for each field of Hydros: more than half of it is a table",
+}
 ENVIRONMENT_READERS: dict[str, str] = {"cobre/settings.py": "it is the one place that resolves COBRE_* settings"}
 
 
