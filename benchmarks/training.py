@@ -56,18 +56,11 @@ def ours(case: str, iterations: int, seed: int) -> dict[str, Any]:
 
 def reference(oracle: Path, case: str, iterations: int, seed: int) -> dict[str, Any]:
     rules = json.dumps([{"type": "iteration_limit", "limit": iterations}])
+    settings = (f"training.stopping_rules={rules}", f"training.tree_seed={seed}", "simulation.enabled=false")
     with tempfile.TemporaryDirectory() as out:
-        command = [
-            str(oracle),
-            "run",
-            case,
-            f"{out}/out",
-            "--threads",
-            "1",
-            "--set",
-            f"training.stopping_rules={rules}",
-        ]
-        command += ["--set", f"training.tree_seed={seed}", "--set", "simulation.enabled=false"]
+        command = [str(oracle.resolve()), "run", str(Path(case).resolve()), f"{out}/out", "--threads", "1"]
+        for setting in settings:
+            command += ["--set", setting]
         # not from here: the reference's module has our name, and the current folder comes first
         done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=out)
     answer = json.loads(done.stdout.strip().splitlines()[-1])
