@@ -209,9 +209,14 @@ def call(arguments: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    terminal = Terminal(json="--json" in arguments)
+    return guarded(terminal, lambda: _parse_and_run(terminal, arguments))
+
+
+def _parse_and_run(terminal: Terminal, arguments: Sequence[str]) -> ExitCode:
     try:
-        return int(app(list(arguments), prog_name="cobre", standalone_mode=False) or 0)
+        return ExitCode(app(list(arguments), prog_name="cobre", standalone_mode=False) or 0)
     except _ClickException as error:
         error.show()  # type: ignore[attr-defined]
-        Terminal(json="--json" in arguments).emit(usage_record(error.format_message()))  # type: ignore[attr-defined]
+        terminal.emit(usage_record(error.format_message()))  # type: ignore[attr-defined]
         return ExitCode.USAGE

@@ -53,10 +53,11 @@ def guarded(terminal: Terminal, command: Callable[[], ExitCode]) -> ExitCode:
         return _report(terminal, error)
     except KeyboardInterrupt:
         return _say(terminal, ExitCode.ABORTED, "Interrupted", "stopped at once; what was under way is not saved")
-    except BrokenPipeError:
+    except BrokenPipeError:  # 'cobre report out | head' is no failure worth words
+        terminal.abandon_stdout()
         return ExitCode.BROKEN_PIPE
     except OSError as error:
-        return _say(terminal, ExitCode.IO, "WriteFailed", f"the output could not be written: {error.strerror or error}")
+        return _say(terminal, ExitCode.IO, "IOFailed", f"reading or writing failed: {error}")
     except Exception as error:  # the last line of defence: nothing ends in a traceback unasked
         return _internal(terminal, error)
 
@@ -110,8 +111,8 @@ def _emit(terminal: Terminal, document: dict[str, Any]) -> None:
     try:
         terminal.emit(document)
         terminal.flush()
-    except OSError as error:
-        terminal.note(f"stdout could not be written either: {error.strerror or error}")
+    except OSError:
+        terminal.abandon_stdout()
 
 
 def _record(

@@ -17,7 +17,7 @@ from cobre.cli.formats import count
 from cobre.cli.interrupt import Interrupts
 from cobre.cli.summary import show_lines, simulation_lines, simulation_record, training_lines, training_record
 from cobre.cli.terminal import Terminal
-from cobre.errors import ValidationError
+from cobre.errors import IOError, ValidationError
 from cobre.events import ProgressEvent
 from cobre.hydro.diagnostics import Findings
 from cobre.hydro.entities import Case
@@ -84,7 +84,15 @@ def simulate(terminal: Terminal, request: Request, policy: Path | None, strict: 
 
 def _policy_folder(path: Path) -> Path:
     """``path``, or the ``policy`` in it where it is the folder of a run."""
-    return path / "policy" if (path / "policy").is_dir() else path
+    for folder in (path / "policy", path):
+        if (folder / "metadata.json").exists():
+            return folder
+    raise IOError(
+        f"there is no policy in {path}",
+        kind="PolicyUnreadable",
+        context={"path": str(path)},
+        suggestion="train first, or name the folder of a saved policy with --policy",
+    )
 
 
 def run(terminal: Terminal, request: Request, simulated: bool | None) -> ExitCode:
@@ -126,8 +134,13 @@ def _simulate(
 ) -> SimulationResult:
     scenarios = case.simulation.scenarios
     plan = Plan(f"simulating {case.name}", scenarios.count if isinstance(scenarios, Sampled) else None)
-    with _observed(terminal, interrupts, plan, "the scenarios under way") as observe:
-        return simulate_case(case, policy, progress_callback=observe, output_directory=folder, strict=strict)
+    try:
+        with _observed(terminal, interrupts, plan, "the scenarios under way") as observe:
+            return simulate_case(case, policy, progress_callback=observe, output_directory=folder, strict=strict)
+    except ValidationError as error:
+        if error.kind == "IncompatibleSettings":
+            error.suggestion = "train on this case; if it is the same system with other numbers, pass --no-strict"
+        raise
 
 
 @contextmanager

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import math
 import os
 import sys
 from collections.abc import Mapping
+from io import StringIO
 from typing import IO, Any
 
 from rich.console import Console
@@ -37,6 +39,18 @@ class _Patient:
         return getattr(self._stream, name)
 
 
+class _Closed(StringIO):
+    """Stands for a stream that the caller closed: writing to it fails, as it does to a closed descriptor."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise  # the error under way; rich itself would exit with code 1
+
+
 class Terminal:
     """The two streams of a command, and how much is said on them.
 
@@ -46,8 +60,9 @@ class Terminal:
 
     def __init__(self, *, json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
         self.json, self.quiet, self.verbose = json, quiet, verbose
-        self.out = _console(sys.stdout)
-        self.err = _console(_Patient(sys.stderr))
+        self._stdout = sys.stdout or _Closed()  # Python's is None where the descriptor is closed
+        self.out = _console(self._stdout)
+        self.err = _console(_Patient(sys.stderr or _Closed()))
         if verbose:
             self._log_to_stderr()
 
@@ -63,16 +78,23 @@ class Terminal:
     def emit(self, document: Mapping[str, Any]) -> None:
         """The JSON document, under ``--json`` only. Numbers that JSON has no word for become null."""
         if self.json:
-            sys.stdout.write(json.dumps(_plain(document), indent=1, allow_nan=False) + "\n")
+            self._stdout.write(json.dumps(_plain(document), indent=1, allow_nan=False) + "\n")
 
     def flush(self) -> None:
         """Raise OSError now where stdout cannot take what was written, not when Python ends."""
-        sys.stdout.flush()
+        self._stdout.flush()
+
+    def abandon_stdout(self) -> None:
+        """Let what stdout could not take go nowhere, or Python would try again at its end and complain."""
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stdout.fileno())
+            os.close(nowhere)
 
     def alert(self, line: str) -> None:
         """A line on stderr from inside a signal handler, where buffered streams may be in the middle of a write."""
         with contextlib.suppress(OSError, ValueError):
-            os.write(sys.stderr.fileno(), f"{line}\n".encode())
+            os.write(self.err.file.fileno(), f"{line}\n".encode())
 
     def _log_to_stderr(self) -> None:
         handler = RichHandler(console=self.err, show_path=False, rich_tracebacks=False, markup=False)
@@ -84,7 +106,7 @@ class Terminal:
 def _console(stream: Any) -> Console:
     # Off a terminal rich would break lines at 80 columns, in the middle of paths that scripts look for.
     width = None if stream.isatty() else 10_000
-    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
+    return _Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
 
 
 def _plain(value: Any) -> Any:
