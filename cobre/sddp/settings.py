@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -43,6 +44,9 @@ class Enumerated:
 
     limit: int = 1_000_000
 
+    def __post_init__(self) -> None:
+        _require(self.limit >= 1, f"the limit on enumerated scenarios must be at least 1, not {self.limit}")
+
 
 @dataclass(frozen=True)
 class Level1:
@@ -53,6 +57,10 @@ class Level1:
 
     check_frequency: int = 5
     tie_tolerance: float = 1e-10
+
+    def __post_init__(self) -> None:
+        _require(self.check_frequency >= 1, "check_frequency must be at least 1")
+        _require(self.tie_tolerance >= 0.0, "tie_tolerance must not be negative")
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,10 @@ class LimitedMemory:
     check_frequency: int = 5
     tie_tolerance: float = 1e-10
 
+    def __post_init__(self) -> None:
+        _require(self.check_frequency >= 1, "check_frequency must be at least 1")
+        _require(self.tie_tolerance >= 0.0, "tie_tolerance must not be negative")
+
 
 @dataclass(frozen=True)
 class Domination:
@@ -72,6 +84,10 @@ class Domination:
 
     tolerance: float
     check_frequency: int = 5
+
+    def __post_init__(self) -> None:
+        _require(self.check_frequency >= 1, "check_frequency must be at least 1")
+        _require(self.tolerance >= 0.0, "domination_tolerance must not be negative")
 
 
 @dataclass(frozen=True)
@@ -88,6 +104,13 @@ class Dynamic:
     violation_tolerance: float = 1e-10
     candidate_recency: int | None = None
 
+    def __post_init__(self) -> None:
+        _require(self.start_iteration >= 1, "start_iteration must be at least 1")
+        _require(self.seed_window >= 0, "seed_window must not be negative")
+        _require(self.max_added_per_round >= 1, "max_added_per_round must be at least 1")
+        _require(self.violation_tolerance > 0.0, "violation_tolerance must be above 0")
+        _require(self.candidate_recency is None or self.candidate_recency >= 1, "candidate_recency must be at least 1")
+
 
 @dataclass(frozen=True)
 class CutSelection:
@@ -103,8 +126,6 @@ class CutSelection:
             "max_active_per_stage must be at least 1",
         )
         _require(self.row_activity_tolerance >= 0.0, "row_activity_tolerance must not be negative")
-        if isinstance(self.method, Level1 | LimitedMemory | Domination):
-            _require(self.method.check_frequency >= 1, "check_frequency must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -122,6 +143,19 @@ class SolverProfile:
     simplex_update_limit: int | None = None
     steepest_edge_devex_fallback_threshold: float | None = None
     use_warm_start: bool = True
+
+    def __post_init__(self) -> None:
+        """The ranges are those that HiGHS takes."""
+        for name, least, most in (
+            ("cost_perturbation", 0.0, math.inf),
+            ("dual_feasibility_tolerance", 1e-10, math.inf),
+            ("primal_feasibility_tolerance", 1e-10, math.inf),
+            ("factor_pivot_threshold", 8e-4, 0.5),
+            ("simplex_update_limit", 0, 2**31 - 1),
+            ("steepest_edge_devex_fallback_threshold", 1.0, math.inf),
+        ):
+            value = getattr(self, name)
+            _require(value is None or least <= value <= most, f"{name} must lie in [{least:g}, {most:g}], not {value}")
 
 
 @dataclass(frozen=True)
@@ -171,3 +205,7 @@ class SimulationSettings:
     solver: SolverProfile = field(default_factory=SolverProfile)
     retry_limit: int = 5
     block: int = 100
+
+    def __post_init__(self) -> None:
+        _require(self.block >= 1, "block must be at least 1")
+        _require(self.retry_limit >= 0, "retry_limit must not be negative")

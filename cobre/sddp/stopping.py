@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from cobre.errors import ValidationError
+
 __all__ = [
     "BoundStalling",
     "Gap",
@@ -30,6 +32,11 @@ class Progress:
     exact_upper_bound: float | None  # None where it is an estimate only
 
 
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise ValidationError(message, kind="OutOfRange")
+
+
 class StoppingRule(Protocol):
     """When to stop. Rules are values: they keep no state between calls."""
 
@@ -40,6 +47,9 @@ class StoppingRule(Protocol):
 class IterationLimit:
     limit: int
 
+    def __post_init__(self) -> None:
+        _require(self.limit >= 1, "iteration_limit must be at least 1")
+
     def check(self, progress: Progress) -> StopReason | None:
         return "iteration_limit" if progress.iteration >= self.limit else None
 
@@ -49,6 +59,9 @@ class TimeLimit:
     """Stops after the iteration in which ``seconds`` of wall time have passed; no other rule looks at the clock."""
 
     seconds: float
+
+    def __post_init__(self) -> None:
+        _require(self.seconds >= 0.0, "time_limit must not be negative")
 
     def check(self, progress: Progress) -> StopReason | None:
         return "time_limit" if progress.seconds >= self.seconds else None
@@ -64,6 +77,10 @@ class BoundStalling:
 
     iterations: int
     tolerance: float
+
+    def __post_init__(self) -> None:
+        _require(self.iterations >= 1, "bound_stalling must look at 1 iteration at least")
+        _require(self.tolerance >= 0.0, "bound_stalling's tolerance must not be negative")
 
     def check(self, progress: Progress) -> StopReason | None:
         bounds = progress.lower_bounds
@@ -82,6 +99,11 @@ class Gap:
 
     tolerance: float | None = None
     relative_tolerance: float | None = None
+
+    def __post_init__(self) -> None:
+        given = [value for value in (self.tolerance, self.relative_tolerance) if value is not None]
+        _require(bool(given), "the gap rule needs a tolerance or a relative_tolerance")
+        _require(all(value >= 0.0 for value in given), "the gap rule's tolerances must not be negative")
 
     def check(self, progress: Progress) -> StopReason | None:
         if progress.exact_upper_bound is None:

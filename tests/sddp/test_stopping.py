@@ -70,7 +70,6 @@ def test_bound_stalling_is_strict() -> None:
         (Gap(tolerance=0.5, relative_tolerance=1.0), 100.0, 101.0, "gap"),  # either is enough
         (Gap(tolerance=2.0, relative_tolerance=0.1), 100.0, 101.0, "gap"),
         (Gap(tolerance=0.0), 100.0, 99.9999999, "gap"),  # a bound that passed the other by rounding
-        (Gap(), 100.0, 100.0, None),
     ],
 )
 def test_gap(rule: Gap, lower: float, upper: float | None, reason: StopReason | None) -> None:
