@@ -8,7 +8,7 @@ from typing import Any
 
 from cobre.errors import Diagnostic, DiagnosticKind
 
-__all__ = ["Findings", "closest", "did_you_mean"]
+__all__ = ["Findings", "brief", "closest", "did_you_mean"]
 
 
 def closest(name: object, choices: Iterable[object]) -> str | None:
@@ -23,7 +23,7 @@ def closest(name: object, choices: Iterable[object]) -> str | None:
 def did_you_mean(name: object, choices: Iterable[object]) -> str | None:
     """A suggestion naming the closest of ``choices``, else listing them (the first ten)."""
     options = [str(choice) for choice in choices]
-    guess = closest(name, options)
+    guess = None if isinstance(name, int) else closest(name, options)
     if guess is not None:
         return f"did you mean {guess!r}?"
     if not options:
@@ -49,7 +49,7 @@ class Findings:
         value: Any = None,
         suggestion: str | None = None,
     ) -> None:
-        self.errors.append(Diagnostic(kind, file, message, entity, field, _shown(value), suggestion))
+        self.errors.append(Diagnostic(kind, file, message, entity, field, brief(value), suggestion))
 
     def warn(
         self,
@@ -62,11 +62,11 @@ class Findings:
         value: Any = None,
         suggestion: str | None = None,
     ) -> None:
-        self.warnings.append(Diagnostic(kind, file, message, entity, field, _shown(value), suggestion))
+        self.warnings.append(Diagnostic(kind, file, message, entity, field, brief(value), suggestion))
 
 
-def _shown(value: Any) -> Any:
-    """Plain and short: diagnostics are pickled, compared and printed."""
+def brief(value: Any) -> Any:
+    """``value`` as a diagnostic may hold it, plain and short: diagnostics are pickled, compared and printed."""
     if value is None or isinstance(value, bool | float):
         return value
     if isinstance(value, int):

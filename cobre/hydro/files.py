@@ -11,7 +11,7 @@ from pydantic import ValidationError as SchemaError
 from pydantic_core import ErrorDetails
 
 from cobre.errors import DiagnosticKind
-from cobre.hydro.diagnostics import Findings, closest, did_you_mean
+from cobre.hydro.diagnostics import Findings, brief, closest, did_you_mean
 from cobre.hydro.schema import Document, File
 from cobre.hydro.tables import Table, TableSpec, read_table
 
@@ -34,6 +34,18 @@ _KINDS: dict[str, DiagnosticKind] = {
     "less_than_equal": "OutOfRange",
     "finite_number": "OutOfRange",
     "value_error": "SchemaViolation",
+}
+_EXPECTED = {
+    "model_type": "an object is expected",
+    "model_attributes_type": "an object is expected",
+    "dict_type": "an object is expected",
+    "list_type": "a list is expected",
+    "int_type": "an integer is expected",
+    "int_from_float": "an integer is expected",
+    "float_type": "a number is expected",
+    "string_type": "text is expected",
+    "bool_type": "true or false is expected",
+    "finite_number": "a finite number is expected",
 }
 
 
@@ -72,7 +84,7 @@ class CaseFiles:
         return content
 
     def json(self, file: str, *, required: bool = True) -> Any:
-        """The parsed JSON, None where the file is absent or broken."""
+        """The parsed JSON; None where the file is absent or broken, or holds null."""
         content = self.read(file, required=required)
         if content is None:
             return None
@@ -147,6 +159,9 @@ def _place(loc: tuple[int | str, ...], data: Any) -> tuple[str | None, str | Non
     collection = ""
     for position, part in enumerate(loc):
         parent = current if isinstance(current, dict) else parent
+        following = loc[position + 1] if position + 1 < len(loc) else None
+        if isinstance(part, str) and isinstance(following, str) and _is_list(current, part):
+            continue  # a tag that is also the name of a list beside it
         if isinstance(part, int) and isinstance(current, list) and part < len(current):
             current = current[part]
             parts.append(f"[{part}]")
@@ -157,6 +172,10 @@ def _place(loc: tuple[int | str, ...], data: Any) -> tuple[str | None, str | Non
         elif position == len(loc) - 1 and isinstance(current, dict):
             parts.append(f".{part}")
     return "".join(parts).lstrip(".") or None, entity, parent
+
+
+def _is_list(record: Any, key: str) -> bool:
+    return isinstance(record, dict) and isinstance(record.get(key), list)
 
 
 def _entity(record: Any, collection: str) -> str | None:
@@ -183,9 +202,11 @@ def _explain(detail: ErrorDetails, parent: Any, model: type[Document]) -> tuple[
     if code in ("literal_error", "union_tag_invalid"):
         expected = str(context.get("expected") or context.get("expected_tags"))
         choices = [word.strip(" '\"") for word in expected.replace(" or ", ", ").split(",")]
-        shown = context.get("tag", detail.get("input"))
-        return "InvalidEnum", f"{str(shown)[:80]!r} is none of {', '.join(choices)}", did_you_mean(shown, choices)
+        shown = brief(context.get("tag", detail.get("input")))
+        return "InvalidEnum", f"{shown!r} is none of {', '.join(choices)}", did_you_mean(shown, choices)
     if code == "union_tag_not_found":
         return "SchemaViolation", f"the required field {context.get('discriminator')} is missing", "add it"
-    message = detail["msg"][:1].lower() + detail["msg"][1:]
+    message = _EXPECTED.get(code) or detail["msg"][:1].lower() + detail["msg"][1:]
+    if isinstance(detail.get("input"), str | int | float):
+        message = f"{message}, not {brief(detail['input'])!r}"
     return _KINDS.get(code, "TypeMismatch" if "type" in code else "SchemaViolation"), message, None

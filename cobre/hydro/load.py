@@ -57,7 +57,7 @@ def read_case(root: Path, overrides: Mapping[str, Any] | None, findings: Finding
         return None
     files = CaseFiles(root, findings)
     data = files.json(CONFIG_FILE)
-    config = None if data is None else parse_config(data, overrides, findings)
+    config = None if findings.errors else parse_config(data, overrides, findings)
     refuse_files(files, findings)
     case = _read(files, config, findings)
     blame_overrides(overrides, findings)

@@ -81,7 +81,7 @@ THERMAL_BOUNDS = TableSpec(
 )  # fmt: skip
 SOURCE_BOUNDS = TableSpec(
     "constraints/ncs_bounds.parquet",
-    (integer("ncs_id"), integer("stage_id"), *optional("available_generation_mw", minimum=0.0)),
+    (integer("ncs_id"), integer("stage_id"), real("available_generation_mw", 0.0)),
     ("ncs_id", "stage_id"),
 )
 

@@ -15,7 +15,6 @@ __all__ = [
     "DominationMethod",
     "DynamicMethod",
     "FileOpenings",
-    "GapRule",
     "IterationLimitRule",
     "Level1Method",
     "LimitedMemoryMethod",

@@ -61,7 +61,7 @@ class LineEntry(StagedEntity):
     source_bus_id: Id
     target_bus_id: Id
     capacity: LineCapacity
-    exchange_cost: Positive | None = None
+    exchange_cost: Amount | None = None
     losses_percent: Annotated[float, Field(ge=0.0, lt=100.0)] = 0.0
 
 
@@ -88,7 +88,7 @@ class ThermalsFile(File):
 class SourceEntry(StagedEntity):
     bus_id: Id
     max_generation_mw: Amount
-    curtailment_cost: Positive | None = None
+    curtailment_cost: Amount | None = None
     allow_curtailment: bool = True
 
 

@@ -88,8 +88,20 @@ def _stage(entry: StageEntry, rate: float, document: StagesFile, findings: Findi
         openings=entry.num_openings,
         sampling=entry.sampling_method if entry.sampling_method in _TREE_METHODS else "saa",  # type: ignore[arg-type]
         risk=_risk(entry),
-        discount=float((1.0 + rate) ** (-(end - start).days / _DAYS_PER_YEAR)),
+        discount=_discount(rate, (end - start).days, name, findings),
     )
+
+
+def _discount(rate: float, days: int, name: str, findings: Findings) -> float:
+    """The factor on all cost after a stage of so many days: ``(1 + rate) ** (-days / 365.25)``."""
+    with np.errstate(over="ignore", under="ignore"):
+        factor = float(np.power(1.0 + rate, -days / _DAYS_PER_YEAR))
+    if not 0.0 < factor < np.inf:
+        findings.error(
+            "OutOfRange", STAGES_FILE, f"an annual discount rate of {rate:g} over {days} days leaves no finite factor",
+            entity=name, field="annual_discount_rate", value=rate,
+        )  # fmt: skip
+    return factor
 
 
 def _risk(entry: StageEntry) -> RiskMeasure:

@@ -98,13 +98,14 @@ def read_table(content: bytes, spec: TableSpec, findings: Findings) -> Table | N
 
 
 def _open(content: bytes, spec: TableSpec, findings: Findings) -> pa.Table:
-    file = pq.ParquetFile(pa.BufferReader(content))
+    file = pq.ParquetFile(pa.BufferReader(content), pre_buffer=False)
     codecs = {
         file.metadata.row_group(g).column(c).compression
         for g in range(file.metadata.num_row_groups)
         for c in range(file.metadata.num_columns)
     }
-    raw = file.read()
+    # these tables are small: starting threads takes longer than reading them
+    raw = file.read(use_threads=False)
     if foreign := codecs - {"ZSTD", "UNCOMPRESSED"}:
         findings.warn(
             "SchemaViolation", spec.file,
