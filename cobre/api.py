@@ -7,12 +7,12 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cobre.errors import ValidationError
+from cobre.errors import IOError, ValidationError
 from cobre.events import ProgressCallback, ProgressEvent
 from cobre.results import SimulationResult, TrainingResult, milliseconds
 from cobre.run_folder import RunFolder, plain, problem_tables, write_partition
@@ -81,7 +81,8 @@ def train(
     ``shutdown``, raising ends the run with that exception. output_directory: where the training, the policy and a
     manifest are written; it must not hold an earlier run.
 
-    Raises ValidationError (bad input, with all of it), IOError (the output directory), SolverError.
+    Raises ValidationError (bad input, with all of it), SolverError, and IOError for the output directory: before any
+    work where it can be seen then, else with the finished training in the error's ``result``.
     """
     resolve_placement(backend, num_workers)
     work = _work(case, config_overrides)
@@ -93,11 +94,16 @@ def train(
             observe=_training_observer(progress_callback),
             failure_folder=folder.failures if folder else None,
         )
-        policy = Policy.of(outcome)
-        described = work.describe(work.training)
-        files = folder.write_training(outcome, policy, described) if folder else ()
-    log.info("training ended (%s): bound %g", outcome.reason, outcome.lower_bounds[-1])
-    return TrainingResult.of(outcome, policy, folder.path if folder else None, files)
+        log.info("training ended (%s): bound %g", outcome.reason, outcome.lower_bounds[-1])
+        result = TrainingResult.of(outcome, Policy.of(outcome))
+        if folder is None:
+            return result
+        try:
+            files = folder.write_training(outcome, result.policy, work.describe(work.training))
+        except IOError as error:
+            error.result = result  # hours of work are not lost with a full disk
+            raise
+    return replace(result, output_directory=folder.path, output_files=files)
 
 
 def simulate(

@@ -143,7 +143,22 @@ class SolverError(CobreError):
 
 
 class IOError(CobreError):
-    """A file could not be read or written; what stood there before still stands."""
+    """A file could not be read or written; what stood there before still stands.
+
+    ``result`` is what a run had come to when its output could not be written (a TrainingResult), else None.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        result: Any = None,
+        kind: str | None = None,
+        context: Mapping[str, Any] | None = None,
+        suggestion: str | None = None,
+    ) -> None:
+        super().__init__(message, kind=kind, context=context, suggestion=suggestion)
+        self.result = result
 
 
 class WorkerError(CobreError):

@@ -59,9 +59,7 @@ class TrainingResult:
         return plot_convergence(self.convergence_history, path)
 
     @classmethod
-    def of(
-        cls, outcome: TrainingOutcome, policy: Policy, folder: Path | None, files: tuple[Path, ...]
-    ) -> TrainingResult:
+    def of(cls, outcome: TrainingOutcome, policy: Policy) -> TrainingResult:
         """The result of a training's outcome."""
         last = outcome.records[-1]
         return cls(
@@ -76,8 +74,6 @@ class TrainingResult:
             total_cuts=sum(pool.size for pool in outcome.cuts),
             wall_time_ms=milliseconds(outcome.seconds),
             solver=outcome.statistics,
-            output_directory=folder,
-            output_files=files,
         )
 
 

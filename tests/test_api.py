@@ -165,6 +165,24 @@ def test_an_output_folder_with_something_in_it_is_refused_before_any_work(case: 
         cobre.train(case, SETTINGS, output_directory=tmp_path / "notes.txt")
 
 
+def test_a_training_is_not_lost_when_its_output_cannot_be_written(
+    case: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pyarrow.parquet.write_table", full)
+    with pytest.raises(cobre.IOError, match="No space left") as caught:
+        cobre.train(case, SETTINGS, output_directory=out)
+    monkeypatch.undo()
+    assert list(tmp_path.iterdir()) == []
+    rescued = caught.value.result
+    assert rescued.iterations == 6
+    cobre.simulate(case, rescued.policy.save(tmp_path / "elsewhere"), SETTINGS)
+
+
 def test_a_policy_of_another_case_is_refused(case: Path) -> None:
     foreign = cobre.train(cascade(), SETTINGS).policy
     with pytest.raises(cobre.ValidationError, match="not one of"):
