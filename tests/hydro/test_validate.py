@@ -154,7 +154,7 @@ BROKEN = [
 
 @pytest.mark.parametrize("name", sorted(FULL))
 def test_content_that_is_no_case_file(folder: Path, name: str) -> None:
-    for content in BROKEN:
+    for content in BROKEN if name.endswith(".json") else (b"", b"{", b"PAR1PAR1"):
         assert {d.file for d in reported(with_file(folder, name, content))} >= {name}, content[:10]
 
 
@@ -194,11 +194,9 @@ def test_each_field_missing(folder: Path, name: str) -> None:
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_each_field_of_a_wrong_type(folder: Path, name: str) -> None:
     for place, value in places(FULL[name]):
-        for wrong in (["x"], {"x": 1}, True if not isinstance(value, bool) else 1):
-            if isinstance(value, type(wrong)) and isinstance(wrong, list | dict):
-                continue
-            result = with_json(folder, name, lambda data, p=place, w=wrong: inside(data, p[:-1]).__setitem__(p[-1], w))
-            assert any(d.file == name for d in reported(result)), (place, wrong)
+        wrong = ["x"] if isinstance(value, dict | bool) else True
+        result = with_json(folder, name, lambda data, p=place, w=wrong: inside(data, p[:-1]).__setitem__(p[-1], w))
+        assert any(d.file == name for d in reported(result)), (place, wrong)
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -212,7 +210,7 @@ def test_each_number_out_of_range(folder: Path, name: str) -> None:
         signed = (
             signed or place[-1] == "start_stage_id" or place[-3:] in (("unit_groups", 0, "id"), ("thermals", 0, "id"))
         )
-        for wrong in (10**400, "1", *(() if signed else (-5,))):
+        for wrong in ("1", 10**400 if signed else -5):
             result = with_json(folder, name, lambda data, p=place, w=wrong: inside(data, p[:-1]).__setitem__(p[-1], w))
             assert not result.valid, (place, wrong)
             reported(result)
