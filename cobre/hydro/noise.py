@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
+from threadpoolctl import threadpool_limits
 
 from cobre.hydro.entities import Case, CorrelationGroup
 from cobre.sddp.risk import FloatArray
@@ -69,12 +70,14 @@ def openings(case: Case) -> tuple[FloatArray, ...]:
     if case.opening_file is not None:
         return case.opening_file
     entities = noise_entities(case)
-    return tuple(
-        _correlated(
-            _independent(case.tree_seed, spec.id, spec.sampling, spec.openings, entities.count), groups, entities
+    # the bits of a factorisation or product depend on how many threads share it (seen from 400 entities on)
+    with threadpool_limits(1, user_api="blas"):
+        return tuple(
+            _correlated(
+                _independent(case.tree_seed, spec.id, spec.sampling, spec.openings, entities.count), groups, entities
+            )
+            for spec, groups in zip(case.stages, case.correlation, strict=True)
         )
-        for spec, groups in zip(case.stages, case.correlation, strict=True)
-    )
 
 
 def spectral_factor(matrix: FloatArray) -> FloatArray:

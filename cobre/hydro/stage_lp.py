@@ -7,6 +7,7 @@ sides.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -90,4 +91,4 @@ def _bounded(stages: list[Stage]) -> tuple[Stage, ...]:
 
 def _least_cost(stage: Stage) -> float:
     earning: FloatArray = np.minimum(stage.cost, 0.0)
-    return float(earning @ np.where(earning < 0.0, stage.upper, 0.0))
+    return math.fsum(earning * np.where(earning < 0.0, stage.upper, 0.0))

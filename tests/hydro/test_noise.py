@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -156,3 +159,28 @@ def test_truncation_raises_a_negative_inflow_to_zero(method: str, expected: floa
 def test_a_negative_mean_without_spread_is_no_noise_to_truncate(tmp_path: Path) -> None:
     case = load_case(write_case(tmp_path, case_files(hydros=(hydro(0),), inflow=-3.0, method="truncation")))
     assert realise(case, 0, noise_entities(case), openings(case)[0]).inflow.tolist() == [[-3.0]]
+
+
+def test_openings_do_not_depend_on_how_many_threads_blas_has() -> None:
+    script = (
+        "import hashlib, numpy as np\n"
+        "from types import SimpleNamespace as N\n"
+        "from cobre.hydro.entities import CorrelationGroup\n"
+        "from cobre.hydro.noise import openings\n"
+        "k = 400\n"
+        "matrix = np.corrcoef(np.random.default_rng(0).normal(size=(k, 2 * k)))\n"
+        "group = CorrelationGroup('inflow', np.arange(k), matrix)\n"
+        "none = np.zeros((1, 0))\n"
+        "case = N(opening_file=None, hydros=N(ids=np.arange(k)), buses=N(load_std=none), tree_seed=1,\n"
+        "  non_controllables=N(std=none, has_statistics=None), correlation=((group,),),\n"
+        "  stages=(N(id=0, sampling='saa', openings=8),))\n"
+        "print(hashlib.sha256(openings(case)[0].tobytes()).hexdigest())\n"
+    )
+    found = set()
+    for threads in ("1", "2"):
+        environment = os.environ | {"OPENBLAS_NUM_THREADS": threads}
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+        )
+        found.add(done.stdout)
+    assert len(found) == 1
