@@ -1,7 +1,7 @@
 """Where water goes when plants of the cascade are out of service.
 
 Before its entry and from its exit on a plant is a river: its reservoir keeps what it holds, and what reaches it, from
-above or from its own catchment, reaches the plant below in the same block.
+above or from its own catchment, less what is withdrawn there, reaches the plant below in the same block.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cobre.hydro.assembly import Assembly
-from cobre.hydro.cascade import in_service, receivers, routed
+from cobre.hydro.cascade import receivers, routed
 from cobre.hydro.columns import by_block
 from cobre.hydro.entities import Case, IntArray
 from cobre.hydro.layout import Places, StageColumns, StageRows
@@ -52,8 +52,7 @@ def _water(lp: Assembly, case: Case, t: int, x: StageColumns, hours: FloatArray,
 def water_supply(case: Case, t: int, inflow: FloatArray) -> FloatArray:
     """Right-hand side of the water rows, hm3, for inflows (N, H) in m3/s: (N, H)."""
     zeta = HM3_PER_FLOW_HOUR * float(case.stages[t].block_hours.sum())
-    withdrawal = np.where(in_service(case, t), case.hydros.withdrawal[t], 0.0)
-    return zeta * (routed(case, t, inflow) - withdrawal)
+    return zeta * routed(case, t, inflow - case.hydros.withdrawal[t])
 
 
 def _at(rows: Places, positions: IntArray) -> Places:

@@ -235,6 +235,16 @@ FEATURES: dict[str, Callable[[], Files]] = {
     "hydro leaves": lambda: cascade({"exit_stage_id": 2}, {}),
     "two hydros in a row leave": lambda: cascade({}, {"exit_stage_id": 1}, {"exit_stage_id": 2}, {}),
     "hydro leaves, its minimum stays": lambda: cascade({"exit_stage_id": 1, "outflow": (5.0, None)}, {}),
+    "hydro leaves, its withdrawal stays": lambda: bounds(
+        cascade({"exit_stage_id": 1}, {}, storage=20.0, inflow=10.0),
+        "hydro",
+        *({"hydro_id": 0, "stage_id": t, "water_withdrawal_m3s": 7.0} for t in range(3)),
+    ),
+    "hydro leaves, its return stays": lambda: bounds(
+        cascade({"exit_stage_id": 1}, {}, storage=20.0, inflow=10.0),
+        "hydro",
+        *({"hydro_id": 0, "stage_id": t, "water_withdrawal_m3s": -7.0} for t in range(3)),
+    ),
     "cvar": lambda: risky(
         discounted(tree(network(inflow_std=12.0, method="truncation", iterations=300), 1)),
         *[{"alpha": 0.4, "lambda": 0.6}] * 3,
@@ -304,4 +314,6 @@ REFERENCE = {
     "evaporation, rain": 2921906.3146285247,
     "evaporation, weeks": 2882411.242553178,
     "everything": 62037124.28133107,
+    "hydro leaves, its withdrawal stays": 199181686.93333316,
+    "hydro leaves, its return stays": 42518371.33333327,
 }
