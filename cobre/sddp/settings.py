@@ -198,14 +198,17 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class SimulationSettings:
-    """How to simulate a policy: which scenarios, and ``block`` of them at a time in memory (and in one file)."""
+    """How to simulate a policy.
+
+    block: how many scenarios are in memory, and in one file, at a time; None takes 100, fewer where stages are large.
+    """
 
     scenarios: Sampled | Enumerated = field(default_factory=lambda: Sampled(2000))
     seed: int = 42
     solver: SolverProfile = field(default_factory=SolverProfile)
     retry_limit: int = 5
-    block: int = 100
+    block: int | None = None
 
     def __post_init__(self) -> None:
-        _require(self.block >= 1, "block must be at least 1")
+        _require(self.block is None or self.block >= 1, "block must be at least 1")
         _require(self.retry_limit >= 0, "retry_limit must not be negative")

@@ -22,6 +22,7 @@ from cobre.sddp.settings import Enumerated, Sampled, SimulationSettings
 __all__ = ["SimulatedBlock", "SimulationOutcome", "StageResult", "simulate"]
 
 IntArray = NDArray[np.int64]
+_BLOCK_NUMBERS = 4_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,8 +103,9 @@ def simulate(
         _load(model, policy)
         model.use_profile(settings.solver)
         _find_bases(model)
-        for first in range(0, total, settings.block):
-            numbers = range(first, min(first + settings.block, total))
+        size = settings.block or _block_size(problem)
+        for first in range(0, total, size):
+            numbers = range(first, min(first + size, total))
             block = _simulate_block(model, settings, numbers, total)
             costs.append(block.costs)
             probability.append(block.probability)
@@ -122,6 +124,11 @@ def simulate(
         sampled=isinstance(scenarios, Sampled),
         stopped=stopped,
     )
+
+
+def _block_size(problem: Problem) -> int:
+    """A hundred scenarios, or as many as keep a block's decisions at four million numbers."""
+    return max(1, min(100, _BLOCK_NUMBERS // sum(stage.columns for stage in problem.stages)))
 
 
 def _paths(problem: Problem, settings: SimulationSettings, numbers: range, total: int) -> tuple[IntArray, FloatArray]:
