@@ -14,7 +14,13 @@ import pytest
 import cobre
 from cobre.errors import CobreError, IOError
 from cobre.plots import plot_convergence, plot_storages
+from tests.drawing import ready_to_draw
 from tests.sddp.small import cascade
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ready_to_draw() -> None:
+    ready_to_draw()
 
 
 def history(lower: list[float], upper: list[float], ci: float = 1.0) -> pa.Table:
@@ -51,7 +57,6 @@ def lines(axes: Any) -> dict[str, Any]:
 
 
 def test_convergence_shows_both_bounds_and_the_interval() -> None:
-    pytest.importorskip("matplotlib")
     figure = plot_convergence(history([50.0, 80.0, 90.0], [130.0, 110.0, 100.0]), title="brook")
     (axes,) = figure.axes
     assert set(lines(axes)) == {"lower bound", "estimate from forward passes"}
@@ -63,7 +68,6 @@ def test_convergence_shows_both_bounds_and_the_interval() -> None:
 
 
 def test_first_iterations_far_off_do_not_flatten_the_rest() -> None:
-    pytest.importorskip("matplotlib")
     lower = [-1e12, *np.linspace(8e7, 1e8, 50)]
     upper = [9e13, *np.linspace(1.3e8, 1.1e8, 50)]
     (axes,) = plot_convergence(history(lower, upper, 2e6)).axes
@@ -74,26 +78,22 @@ def test_first_iterations_far_off_do_not_flatten_the_rest() -> None:
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_convergence_of_the_shortest_runs(count: int, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     plot_convergence(history([5.0] * count, [5.0] * count, 0.0), tmp_path / "c.png")
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_an_exact_upper_bound_has_no_interval() -> None:
-    pytest.importorskip("matplotlib")
     (axes,) = plot_convergence(history([1.0, 2.0], [4.0, 3.0], 0.0)).axes
     assert set(lines(axes)) == {"lower bound", "upper bound"}
     assert not axes.collections
 
 
 def test_of_a_maximisation_the_upper_bound_is_the_outer_one() -> None:
-    pytest.importorskip("matplotlib")
     (axes,) = plot_convergence(history([3.0, 5.0, 4.0], [9.0, 8.0, 8.0])).axes
     assert set(lines(axes)) == {"upper bound", "estimate from forward passes"}
 
 
 def test_a_result_draws_itself(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     rules = {"training.stopping_rules": [{"type": "iteration_limit", "limit": 4}]}
     result = cobre.train(cascade(), rules)
     result.plot_convergence(tmp_path / "c.svg")
@@ -101,7 +101,6 @@ def test_a_result_draws_itself(tmp_path: Path) -> None:
 
 
 def test_storages_are_bands_of_the_scenarios(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     figure = plot_storages(simulated_hydros(tmp_path), names={4: "Alto"})
     first, second = figure.axes
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["Alto", "hydro 9"]
@@ -113,7 +112,6 @@ def test_storages_are_bands_of_the_scenarios(tmp_path: Path) -> None:
 
 
 def test_storages_of_many_stages_have_ticks_that_can_be_read(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     figure = plot_storages(simulated_hydros(tmp_path, stages=60), tmp_path / "s.png")
     assert len(figure.axes[0].get_xticks()) <= 12
 
@@ -131,7 +129,6 @@ def test_storages_of_a_torn_file(tmp_path: Path) -> None:
 
 
 def test_pyplot_stays_out_of_it() -> None:
-    pytest.importorskip("matplotlib")
     before = "matplotlib.pyplot" in sys.modules
     plot_convergence(history([1.0], [2.0]))
     assert ("matplotlib.pyplot" in sys.modules) == before
@@ -146,7 +143,6 @@ def test_without_matplotlib_the_error_says_how_to_get_it(monkeypatch: pytest.Mon
 
 
 def test_a_format_that_does_not_exist(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     with pytest.raises(IOError, match=r"c\.nix"):
         plot_convergence(history([1.0], [2.0]), tmp_path / "c.nix")
     assert list(tmp_path.iterdir()) == []

@@ -8,6 +8,7 @@ import pytest
 
 import cobre
 from tests.cli.commands import Cli
+from tests.drawing import ready_to_draw
 from tests.hydro.cases import case_files, hydro, thermal, write_case
 
 SETTINGS = {"simulation.selection": {"method": "sampled", "num_scenarios": 30}}
@@ -36,3 +37,9 @@ def output(case: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = cobre.train(case, SETTINGS, output_directory=folder)
     cobre.simulate(case, result.policy, SETTINGS, output_directory=folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def drawing() -> None:
+    """For tests that draw."""
+    ready_to_draw()

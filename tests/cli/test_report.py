@@ -46,8 +46,8 @@ def test_a_report_as_json_holds_the_whole_history(cli: Cli, output: Path) -> Non
     assert document["pictures"] == []
 
 
+@pytest.mark.usefixtures("drawing")
 def test_pictures_are_drawn_into_the_output(cli: Cli, output: Path, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     own = Path(shutil.copytree(output, tmp_path / "out"))
     assert cli("report", own).code == cli("report", own).code == 0  # again is fine
     assert sorted(file.name for file in (own / "report").iterdir()) == ["convergence.png", "storages.png"]
