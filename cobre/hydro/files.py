@@ -196,7 +196,9 @@ def _explain(detail: ErrorDetails, parent: Any, model: type[Document]) -> tuple[
     if code == "missing":
         return "SchemaViolation", f"the required field {last!r} is missing", "add it"
     if code == "extra_forbidden":
-        meant = closest(last, model.names() - set(parent if isinstance(parent, dict) else ()))
+        names = model.names() - {str(last)}
+        taken = set(parent if isinstance(parent, dict) else ())
+        meant = closest(last, names - taken) or closest(last, names)
         advice = f"did you mean {meant!r}?" if meant else "remove it"
         return "SchemaViolation", f"the key {str(last)[:80]!r} is not known here", advice
     if code in ("literal_error", "union_tag_invalid"):

@@ -26,7 +26,17 @@ from cobre.hydro.schema_study import BlockFactor, DeficitSegment, LoadFactorsFil
 from cobre.hydro.schema_system import BusesFile, Entity, LinesFile, SourcesFile, ThermalsFile
 from cobre.hydro.tables import TableSpec, integer, optional, real
 
-__all__ = ["resolve_buses", "resolve_lines", "resolve_sources", "resolve_thermals"]
+__all__ = [
+    "BUSES_FILE",
+    "LINES_FILE",
+    "SOURCES_FILE",
+    "THERMALS_FILE",
+    "check_segments",
+    "resolve_buses",
+    "resolve_lines",
+    "resolve_sources",
+    "resolve_thermals",
+]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cobre.hydro.diagnostics import Findings, closest
 
-__all__ = ["Column", "Table", "TableSpec", "integer", "optional", "real", "read_table"]
+__all__ = ["MAX_ROWS_REPORTED", "Column", "Table", "TableSpec", "integer", "optional", "real", "read_table"]
 
 MAX_ROWS_REPORTED = 5
 
@@ -28,10 +28,11 @@ class Column:
     minimum: float | None = None
     positive: bool = False
     maximum: float | None = None
+    unsigned: bool = False
 
 
-def integer(name: str) -> Column:
-    return Column(name, integer=True)
+def integer(name: str, *, unsigned: bool = False) -> Column:
+    return Column(name, integer=True, unsigned=unsigned)
 
 
 def real(name: str, minimum: float | None = None, maximum: float | None = None) -> Column:
@@ -84,6 +85,8 @@ def read_table(content: bytes, spec: TableSpec, findings: Findings) -> Table | N
     columns: dict[str, NDArray[Any]] = {}
     present: dict[str, NDArray[np.bool_]] = {}
     for column in spec.columns:
+        if raw.column_names.count(column.name) > 1:
+            continue
         if column.name in raw.column_names:
             read = _column(raw.column(column.name), column, spec, findings)
             if read is not None:
@@ -99,13 +102,14 @@ def read_table(content: bytes, spec: TableSpec, findings: Findings) -> Table | N
 
 def _open(content: bytes, spec: TableSpec, findings: Findings) -> pa.Table:
     file = pq.ParquetFile(pa.BufferReader(content), pre_buffer=False)
+    # these tables are small: starting threads takes longer than reading them
+    raw = file.read(use_threads=False)
+    # only now: asking a damaged file for its column chunks ends the process, reading it raises
     codecs = {
         file.metadata.row_group(g).column(c).compression
         for g in range(file.metadata.num_row_groups)
         for c in range(file.metadata.num_columns)
     }
-    # these tables are small: starting threads takes longer than reading them
-    raw = file.read(use_threads=False)
     if foreign := codecs - {"ZSTD", "UNCOMPRESSED"}:
         findings.warn(
             "SchemaViolation", spec.file,
@@ -146,16 +150,17 @@ def _report_unknown_column(name: str, absent: list[str], spec: TableSpec, findin
 def _column(
     chunks: pa.ChunkedArray, column: Column, spec: TableSpec, findings: Findings
 ) -> tuple[NDArray[Any], NDArray[np.bool_]] | None:
-    fits = pa.types.is_integer(chunks.type) if column.integer else pa.types.is_floating(chunks.type)
-    if not fits:
+    wanted = pa.uint32() if column.unsigned else pa.int32() if column.integer else pa.float64()
+    if chunks.type != wanted and not (column.nullable and pa.types.is_null(chunks.type)):
         findings.error(
             "TypeMismatch", spec.file,
-            f"the column has the type {chunks.type}, not {'int32' if column.integer else 'double'}", field=column.name,
+            f"the column has the type {str(chunks.type)[:80]}, not {wanted}", field=column.name,
+            suggestion=f"cast it to {wanted} before writing",
         )  # fmt: skip
         return None
     given = ~np.asarray(chunks.is_null().to_numpy(), dtype=bool)
     if column.integer:
-        values = np.asarray(chunks.fill_null(0).to_numpy()).astype(np.int64)
+        values = np.asarray(chunks.cast(wanted).fill_null(0).to_numpy()).astype(np.int64)
         values[~given] = -1
     else:
         values = np.asarray(chunks.cast(pa.float64()).to_numpy(), dtype=np.float64)

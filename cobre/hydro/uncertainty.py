@@ -28,9 +28,12 @@ _SYMMETRY = 1e-10
 _EIGENVALUE = -1e-6
 OPENINGS = TableSpec(
     "scenarios/noise_openings.parquet",
-    (integer("stage_id"), integer("opening_index"), integer("entity_index"), real("value")),
+    (
+        integer("stage_id"), integer("opening_index", unsigned=True), integer("entity_index", unsigned=True),
+        real("value"),
+    ),
     ("stage_id", "opening_index", "entity_index"),
-)
+)  # fmt: skip
 
 
 def resolve_correlation(

@@ -292,6 +292,23 @@ def test_columns_that_are_not_known(folder: Path, name: str) -> None:
     assert any(d.suggestion == f"did you mean {key!r}?" for d in misspelt.errors)
 
 
+def test_a_column_twice(folder: Path) -> None:
+    name = "scenarios/load_seasonal_stats.parquet"
+    raw = pq.read_table(folder / name)
+    sink = pa.BufferOutputStream()
+    pq.write_table(raw.append_column("std_mw", raw.column("std_mw")), sink, compression="zstd")
+    assert [d.field for d in reported(with_file(folder, name, sink.getvalue().to_pybytes()))] == ["std_mw"]
+
+
+def test_damaged_parquet_never_ends_the_process(folder: Path) -> None:
+    name = "scenarios/load_seasonal_stats.parquet"
+    content = (folder / name).read_bytes()
+    for place in range(4, len(content), 13):
+        damaged = bytearray(content)
+        damaged[place] ^= 0x55
+        reported(with_file(folder, name, bytes(damaged)))
+
+
 def test_snappy_is_read_with_a_warning(folder: Path) -> None:
     name = "scenarios/load_seasonal_stats.parquet"
     sink = pa.BufferOutputStream()
