@@ -50,7 +50,7 @@ SOURCE_FACTORS_FILE = "scenarios/non_controllable_factors.json"
 
 LOAD_STATS = TableSpec(
     "scenarios/load_seasonal_stats.parquet",
-    (integer("bus_id"), integer("stage_id"), real("mean_mw", 0.0), real("std_mw", 0.0)),
+    (integer("bus_id"), integer("stage_id"), real("mean_mw"), real("std_mw", 0.0)),
     ("bus_id", "stage_id"),
 )
 SOURCE_STATS = TableSpec(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -103,9 +103,7 @@ def simulate(
         _load(model, policy)
         model.use_profile(settings.solver)
         _find_bases(model)
-        size = settings.block or _block_size(problem)
-        for first in range(0, total, size):
-            numbers = range(first, min(first + size, total))
+        for numbers in _blocks(problem, settings, total):
             block = _simulate_block(model, settings, numbers, total)
             costs.append(block.costs)
             probability.append(block.probability)
@@ -126,9 +124,11 @@ def simulate(
     )
 
 
-def _block_size(problem: Problem) -> int:
-    """A hundred scenarios, or as many as keep a block's decisions at four million numbers."""
-    return max(1, min(100, _BLOCK_NUMBERS // sum(stage.columns for stage in problem.stages)))
+def _blocks(problem: Problem, settings: SimulationSettings, total: int) -> Iterator[range]:
+    """A hundred scenarios at a time, or as many as keep their decisions at four million numbers."""
+    room = max(1, _BLOCK_NUMBERS // sum(stage.columns for stage in problem.stages))
+    size = settings.block or min(100, room)
+    return (range(first, min(first + size, total)) for first in range(0, total, size))
 
 
 def _paths(problem: Problem, settings: SimulationSettings, numbers: range, total: int) -> tuple[IntArray, FloatArray]:
