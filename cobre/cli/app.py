@@ -57,7 +57,7 @@ Output = Annotated[
         "--output",
         "-o",
         metavar="DIR",
-        help="Where results are written; must not hold an earlier run.",
+        help="Where results go; what an earlier run left there is never overwritten.",
         show_default="<case name>-output here",
     ),
 ]
@@ -125,13 +125,15 @@ def simulate(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Simulate a saved policy; the simulation may go into the folder of its training.
+    """Simulate a saved policy.
+
+    The simulation may go into the folder of its training.
 
     Example:
 
       cobre simulate my-case -o out
 
-      cobre simulate my-case --policy out/policy -o other --set simulation.selection.num_scenarios=500
+      cobre simulate my-case --policy out/policy -o other --no-strict
     """
     request = runs.Request(case, parse_overrides(settings or ()), output)
     terminal = Terminal(json=json, quiet=quiet, verbose=verbose)
@@ -172,7 +174,9 @@ def report(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Print what a run was, how it converged and what it costs, and draw it.
+    """Print what a run was and what came of it.
+
+    Its convergence and its costs; pictures of both go into OUT/report.
 
     Example:
 

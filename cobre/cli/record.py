@@ -144,7 +144,7 @@ class RunRecord:
         import pyarrow.parquet as pq
 
         try:
-            return pq.ParquetFile(file).read()
+            return pq.ParquetFile(file).read(use_threads=False)
         except (OSError, ValueError) as error:
             raise _unreadable(self.path, f"{file.relative_to(self.path)}: {error}") from error
 
