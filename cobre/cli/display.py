@@ -59,16 +59,21 @@ class Progress:
             return 0
         return (self.event.iteration if self.event.phase == "training" else self.event.scenarios_complete) or 0
 
+    @property
+    def total(self) -> int | None:
+        """Iterations or scenarios in all, by the plan or, where scenarios are enumerated, by the events."""
+        return self.plan.total or (self.event.scenarios_total if self.event else None)
+
     def left(self) -> float | None:
         """Seconds to the nearer of the limits on iterations (or scenarios) and time; None where there is no telling."""
-        if self.plan.total is not None and self.done >= self.plan.total:
+        if self.total is not None and self.done >= self.total:
             return None
         guesses = []
-        if self.event is not None and self.plan.total is not None:
+        if self.event is not None and self.total is not None:
             each = self.event.wall_time_ms / 1000.0 / max(self.done, 1)
             if self.event.phase == "training":
                 each = sum(self.recent) / len(self.recent)
-            guesses.append(max(0.0, (self.plan.total - self.done) * each - (self.elapsed - self.event_at)))
+            guesses.append(max(0.0, (self.total - self.done) * each - (self.elapsed - self.event_at)))
         if self.plan.time_limit is not None:
             # The limit counts from the training's beginning, this clock from before the stage LPs are built.
             waited = 0.0 if self.event is None else self.event_at - self.event.wall_time_ms / 1000.0
@@ -153,7 +158,7 @@ class _Live:
 
     def __rich__(self) -> RenderableType:
         progress = self._progress
-        done, total = progress.done, progress.plan.total
+        done, total = progress.done, progress.total
         table = Table.grid(padding=(0, 2))
         for label, value in _figures(progress):
             table.add_row(Text(label, "dim"), Text(value))
@@ -170,7 +175,7 @@ class _Live:
 
 def _figures(progress: Progress) -> list[tuple[str, str]]:
     """Label and value of everything worth showing now."""
-    event, total = progress.event, progress.plan.total
+    event, total = progress.event, progress.total
     of = f" of {total:,}" if total else ""
     figures = []
     if event is None:
