@@ -8,25 +8,17 @@ cobre.simulate("case", result.policy, output_directory="out")
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from cobre.api import CaseLoader, simulate, simulate_async, train, train_async, validate
-from cobre.errors import (
-    ActorError,
-    CobreError,
-    CommError,
-    IOError,
-    SolverError,
-    ValidationError,
-    WorkerError,
-)
-from cobre.events import ProgressEvent, WorkerInfo
-from cobre.results import SimulationResult, TrainingResult
-from cobre.sddp.policy import Policy
-
 if TYPE_CHECKING:
+    from cobre.api import CaseLoader, simulate, simulate_async, train, train_async, validate
+    from cobre.errors import ActorError, CobreError, CommError, IOError, SolverError, ValidationError, WorkerError
+    from cobre.events import ProgressEvent, WorkerInfo
     from cobre.hydro.entities import Case
     from cobre.hydro.validate import ValidationResult
+    from cobre.results import SimulationResult, TrainingResult
+    from cobre.sddp.policy import Policy
 
 __version__ = "0.1.0"
 
@@ -54,13 +46,29 @@ __all__ = [
     "validate",
 ]
 
-# reading cases brings in pydantic: it is not needed by those who give a Problem, nor by workers
-_LATER = {"Case": "cobre.hydro.entities", "ValidationResult": "cobre.hydro.validate"}
+# Each name is brought in when it is first used: importing cobre costs next to nothing, workers load what they need,
+# and pydantic only comes with those who read a case.
+_HOMES = {
+    "cobre.api": ("CaseLoader", "simulate", "simulate_async", "train", "train_async", "validate"),
+    "cobre.errors": (
+        "ActorError", "CobreError", "CommError", "IOError", "SolverError", "ValidationError", "WorkerError",
+    ),
+    "cobre.events": ("ProgressEvent", "WorkerInfo"),
+    "cobre.hydro.entities": ("Case",),
+    "cobre.hydro.validate": ("ValidationResult",),
+    "cobre.results": ("SimulationResult", "TrainingResult"),
+    "cobre.sddp.policy": ("Policy",),
+}  # fmt: skip
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LATER:
-        from importlib import import_module
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'cobre' has no attribute {name!r}")
+    value = getattr(import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
 
-        return getattr(import_module(_LATER[name]), name)
-    raise AttributeError(f"module 'cobre' has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

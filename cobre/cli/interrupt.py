@@ -24,7 +24,7 @@ class Interrupts:
     def __init__(self) -> None:
         self.requested = False
         self._work: str | None = None
-        self._tell: Callable[[str], None] | None = None
+        self.tell: Callable[[str], object] | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
@@ -39,12 +39,13 @@ class Interrupts:
             signal.signal(number, handler)
 
     @contextmanager
-    def saving(self, work: str, tell: Callable[[str], None]) -> Iterator[None]:
+    def saving(self, work: str, tell: Callable[[str], object]) -> Iterator[None]:
         """Work whose results are saved if it may end in its own time.
 
-        work: what is waited for then. tell: says so to the user, called from inside a signal handler.
+        work: what is waited for then. tell: says so to the user, called from inside a signal handler; ``self.tell``
+        may be set to something better meanwhile.
         """
-        self._work, self._tell = work, tell
+        self._work, self.tell = work, tell
         try:
             yield
         finally:
@@ -55,5 +56,5 @@ class Interrupts:
             raise KeyboardInterrupt
         if not self.requested:
             self.requested = True
-            if self._tell is not None:
-                self._tell(f"stopping after {self._work}, then saving; Ctrl-C again stops at once, unsaved")
+            if self.tell is not None:
+                self.tell(f"stopping after {self._work}, then saving; Ctrl-C again stops at once, unsaved")

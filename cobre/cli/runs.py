@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -125,8 +126,22 @@ def _train(terminal: Terminal, interrupts: Interrupts, case: Case, folder: Path)
         total=max(rule.limit for rule in rules if isinstance(rule, IterationLimit)),
         time_limit=min((rule.seconds for rule in rules if isinstance(rule, TimeLimit)), default=None),
     )
-    with _observed(terminal, interrupts, plan, "the iteration under way") as observe:
-        return train_case(case, progress_callback=observe, output_directory=folder)
+    try:
+        with _observed(terminal, interrupts, plan, "the iteration under way") as observe:
+            return train_case(case, progress_callback=observe, output_directory=folder)
+    except IOError as error:
+        if error.result is not None:
+            error.suggestion = _rescue(error.result.policy) or error.suggestion
+        raise
+
+
+def _rescue(policy: Policy) -> str | None:
+    """Save elsewhere a policy that could not be written where it was asked for; returns what to tell of it."""
+    try:
+        saved = policy.save(Path(tempfile.mkdtemp(prefix="cobre-rescued-")) / "policy")
+    except (IOError, OSError):
+        return None
+    return f"the trained policy was saved to {saved} instead; make room, then simulate it with --policy {saved}"
 
 
 def _simulate(
@@ -148,7 +163,9 @@ def _observed(
     terminal: Terminal, interrupts: Interrupts, plan: Plan, unit: str
 ) -> Iterator[Callable[[ProgressEvent], object]]:
     """The progress callback of a piece of work that is shown and may be asked to stop after a ``unit``."""
-    with displayed(terminal, plan) as display, interrupts.saving(unit, display.tell):
+    # what is saved is promised before anything is shown: whoever sees the title may press Ctrl-C already
+    with interrupts.saving(unit, terminal.note), displayed(terminal, plan) as display:
+        interrupts.tell = display.tell
 
         def observe(event: ProgressEvent) -> object:
             display.show(event)

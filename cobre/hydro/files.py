@@ -139,26 +139,25 @@ def report_schema_error(error: SchemaError, model: type[Document], data: Any, fi
     """Turn each fault that pydantic found in ``data`` into a diagnostic of its own."""
     details = error.errors(include_url=False, include_context=True, include_input=True)
     for detail in details[:_MAX_REPORTED]:
-        field, entity, parent = _place(detail["loc"], data)
-        kind, message, suggestion = _explain(detail, parent, model)
+        field, entity = _place(detail["loc"], data)
+        kind, message, suggestion = _explain(detail, model)
         value = None if detail["type"] == "missing" else detail.get("input")
         findings.error(kind, file, message, entity=entity, field=field, value=value, suggestion=suggestion)
     if len(details) > _MAX_REPORTED:
         findings.error("SchemaViolation", file, f"{len(details) - _MAX_REPORTED} further schema errors are not listed")
 
 
-def _place(loc: tuple[int | str, ...], data: Any) -> tuple[str | None, str | None, Any]:
-    """The dotted path that ``loc`` has in the file, the entity it is about, and the object around it.
+def _place(loc: tuple[int | str, ...], data: Any) -> tuple[str | None, str | None]:
+    """The dotted path that ``loc`` has in the file, and the entity it is about.
 
     pydantic puts the tags of unions into its locations: a part that cannot be followed in the data, and is not the
     last, is one of those.
     """
     parts: list[str] = []
     entity: str | None = None
-    current = parent = data
+    current = data
     collection = ""
     for position, part in enumerate(loc):
-        parent = current if isinstance(current, dict) else parent
         following = loc[position + 1] if position + 1 < len(loc) else None
         if isinstance(part, str) and isinstance(following, str) and _is_list(current, part):
             continue  # a tag that is also the name of a list beside it
@@ -171,7 +170,7 @@ def _place(loc: tuple[int | str, ...], data: Any) -> tuple[str | None, str | Non
             parts.append(f".{part}")
         elif position == len(loc) - 1 and isinstance(current, dict):
             parts.append(f".{part}")
-    return "".join(parts).lstrip(".") or None, entity, parent
+    return "".join(parts).lstrip(".") or None, entity
 
 
 def _is_list(record: Any, key: str) -> bool:
@@ -190,15 +189,14 @@ def _entity(record: Any, collection: str) -> str | None:
     return None
 
 
-def _explain(detail: ErrorDetails, parent: Any, model: type[Document]) -> tuple[DiagnosticKind, str, str | None]:
+def _explain(detail: ErrorDetails, model: type[Document]) -> tuple[DiagnosticKind, str, str | None]:
     code, context = detail["type"], detail.get("ctx") or {}
     last = detail["loc"][-1] if detail["loc"] else ""
     if code == "missing":
         return "SchemaViolation", f"the required field {last!r} is missing", "add it"
     if code == "extra_forbidden":
         names = model.names() - {str(last)}
-        taken = set(parent if isinstance(parent, dict) else ())
-        meant = closest(last, names - taken) or closest(last, names)
+        meant = closest(last, names)
         advice = f"did you mean {meant!r}?" if meant else "remove it"
         return "SchemaViolation", f"the key {str(last)[:80]!r} is not known here", advice
     if code in ("literal_error", "union_tag_invalid"):

@@ -170,7 +170,7 @@ def _costs(v: _View) -> Columns:
 
 
 def _hydros(v: _View) -> Columns:
-    """``water_value_per_hm3`` is the dual of the water balance: what one hm3 more changes the cost by, rarely upwards."""
+    """``water_value_per_hm3`` is the dual of the water balance: by how much one hm3 more changes the cost."""
     x, rho = v.x, v.case.hydros.productivity[v.t][:, None]
     turbined, spillage, diverted = v.at(x.turbined), v.at(x.spillage), v.at(x.diversion)
     inflow = v.spread(v.inflow())

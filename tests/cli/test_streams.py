@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from cobre.sddp.policy import Policy
 from tests.cli.commands import PATIENCE, command, environment, finish, start
 
 MANY = ("--set", 'training.stopping_rules=[{"type": "iteration_limit", "limit": 300}]')
@@ -142,8 +143,15 @@ def test_a_full_disk(case: Path, tmp_path: Path, size: str, parts: tuple[str, ..
     run = " ".join(command("run", case, "-o", disk / "out", *parts))
     after = f"ls -A {disk}/out"
     line = f"mount -t tmpfs -o size={size} none {disk} && {run}; code=$?; {after}; exit $code"
-    done = subprocess.run(["unshare", "-m", "sh", "-c", line], env=environment(), capture_output=True, text=True)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    around = environment() | {"TMPDIR": str(elsewhere)}
+    done = subprocess.run(["unshare", "-m", "sh", "-c", line], env=around, capture_output=True, text=True)
     assert done.returncode == 5, done.stderr
     assert "No space left" in done.stderr
     assert "Traceback" not in done.stderr
     assert ".part" not in done.stdout  # of what could not be written whole nothing stays
+    if not parts:  # it was the training that found no room: its policy is saved where there is some
+        rescued = next(elsewhere.glob("cobre-rescued-*/policy"))
+        assert str(rescued) in " ".join(done.stderr.split())
+        assert Policy.load(rescued).iterations > 0
