@@ -11,12 +11,15 @@ from cobre.errors import Diagnostic, DiagnosticKind
 __all__ = ["Findings", "brief", "closest", "did_you_mean"]
 
 
-def closest(name: object, choices: Iterable[object]) -> str | None:
-    """The choice that ``name`` is most likely a misspelling of, or None where nothing is near."""
+def closest(name: object, choices: Iterable[object], cutoff: float = 0.6) -> str | None:
+    """The choice that ``name`` is most likely a misspelling of, or None where nothing is near.
+
+    cutoff: how near, from 0 to 1, as ``difflib`` measures it; the more choices, the nearer it must be.
+    """
     # difflib is quadratic: a name of a megabyte is no misspelling of anything.
     text = str(name)[:80].lower()
     known = {str(choice).lower(): str(choice) for choice in choices}
-    found = difflib.get_close_matches(text, list(known), n=1, cutoff=0.6)
+    found = difflib.get_close_matches(text, list(known), n=1, cutoff=cutoff)
     return known[found[0]] if found else None
 
 

@@ -164,7 +164,7 @@ def _place(loc: tuple[int | str, ...], data: Any) -> tuple[str | None, str | Non
         if isinstance(part, int) and isinstance(current, list) and part < len(current):
             current = current[part]
             parts.append(f"[{part}]")
-            entity = _entity(current, collection) or entity
+            entity = entity or _entity(current, collection)
         elif isinstance(current, dict) and isinstance(part, str) and part in current:
             current, collection = current[part], part
             parts.append(f".{part}")
@@ -196,7 +196,7 @@ def _explain(detail: ErrorDetails, model: type[Document]) -> tuple[DiagnosticKin
         return "SchemaViolation", f"the required field {last!r} is missing", "add it"
     if code == "extra_forbidden":
         names = model.names() - {str(last)}
-        meant = closest(last, names)
+        meant = closest(last, names, cutoff=0.75)
         advice = f"did you mean {meant!r}?" if meant else "remove it"
         return "SchemaViolation", f"the key {str(last)[:80]!r} is not known here", advice
     if code in ("literal_error", "union_tag_invalid"):

@@ -30,6 +30,11 @@ class PassStatistics:
         while sum(c.size for c in self._latest) - self._latest[0].size >= self._passes:
             self._latest.popleft()
 
+    @property
+    def full(self) -> bool:
+        """Whether there are as many passes as asked for."""
+        return sum(c.size for c in self._latest) >= self._passes
+
     def estimate(self) -> tuple[float, float, float]:
         """Mean, sample deviation and half width of the 95 % interval of the mean (0 for a single pass)."""
         costs = np.concatenate(list(self._latest))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from cobre.sddp.cuts import CutPool
 from cobre.sddp.forward import Trajectories, enumerated_forward, exact_cost, sampled_forward
 from cobre.sddp.model import Model
 from cobre.sddp.problem import Problem
-from cobre.sddp.risk import FloatArray
+from cobre.sddp.risk import Expectation, FloatArray
 from cobre.sddp.sampling import draw_paths, scenario_count
 from cobre.sddp.selection import Selector
 from cobre.sddp.settings import Enumerated, Sampled, TrainingSettings
@@ -24,6 +25,8 @@ from cobre.sddp.statistics import PassStatistics
 from cobre.sddp.stopping import Progress, StopReason, stop_reason
 
 __all__ = ["IterationRecord", "Observer", "TrainingOutcome", "train"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,8 @@ class _Run:
         self.passes = PassStatistics(settings.upper_bound_passes)
         stages = model.problem.stages
         self.selector = Selector(settings.cut_selection, len(stages))
+        self.neutral = all(isinstance(stage.risk, Expectation) for stage in stages)
+        self.questioned = False
         self.discounts = np.cumprod([1.0] + [stage.discount for stage in stages[:-1]])
 
     def go(self) -> TrainingOutcome:
@@ -180,6 +185,7 @@ class _Run:
     ) -> IterationRecord:
         mean, deviation, interval = self.estimate(trajectories)
         outer = self.bounds[-1]
+        self.question(mean, interval)
         now, spent = perf_counter(), self.model.statistics()
         lower, upper = (outer, mean) if self.model.sign > 0 else (-mean, -outer)
         self.records.append(
@@ -203,6 +209,26 @@ class _Run:
             )
         )
         return self.records[-1]
+
+    def question(self, mean: float, interval: float) -> None:
+        """Say it, once, when the bound lies beyond what the policy costs: then a bound that was given is wrong.
+
+        Sampled passes are believed only where they estimate what is bounded (expectations), when there are enough of
+        them, and at five standard errors.
+        """
+        if isinstance(self.settings.passes, Enumerated):
+            room = 1e-6 * max(1.0, abs(mean))
+        elif self.neutral and self.passes.full:
+            room = 2.5 * interval + 1e-6 * max(1.0, abs(mean))
+        else:
+            return
+        if self.bounds[-1] > mean + room and not self.questioned:
+            self.questioned = True
+            log.warning(
+                "the bound %g lies beyond what the policy costs, %g: a stage's cost_to_go_bound is not a valid one",
+                self.model.sign * self.bounds[-1],
+                self.model.sign * mean,
+            )
 
     def decide(self, record: IterationRecord) -> StopReason | None:
         """Whether to stop, as rank 0 sees it: the clock and the observer are its alone."""

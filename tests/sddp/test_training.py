@@ -175,6 +175,20 @@ def test_states_a_hair_outside_their_bounds_are_clipped(monkeypatch: pytest.Monk
     assert outcome.statistics.retries == 0
 
 
+@pytest.mark.parametrize("passes", [Enumerated(), Sampled(10)])
+def test_a_bound_beyond_the_policy_s_cost_is_said_once(
+    passes: Sampled | Enumerated, caplog: pytest.LogCaptureFixture
+) -> None:
+    problem = cascade(stages=3, openings=3)
+    settings = replace(SETTINGS, passes=passes, stopping=(IterationLimit(20),))
+    train(problem, settings)
+    assert caplog.records == []
+    wrong = tuple(replace(stage, cost_to_go_bound=50_000.0) for stage in problem.stages)
+    train(Problem(wrong, problem.initial_state, state_names=problem.state_names), settings)
+    assert len(caplog.records) == 1
+    assert "cost_to_go_bound" in caplog.text
+
+
 def test_pass_statistics_cover_the_last_iterations() -> None:
     statistics = PassStatistics(10)
     random = np.random.default_rng(0)
