@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -260,7 +261,7 @@ def _folder(path: str | Path | None, parts: tuple[str, ...]) -> Iterator[RunFold
 
 
 def _writer(work: _Work, folder: Path) -> Callable[[SimulatedBlock], None]:
-    blocks = iter(range(10**9))
+    blocks = count()
 
     def write(block: SimulatedBlock) -> None:
         write_partition(folder, next(blocks), work.tables(block))

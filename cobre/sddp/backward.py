@@ -26,8 +26,9 @@ def backward(
     """
     added = 0
     for t in range(len(model.stages) - 1, 0, -1):
-        states = distinct(trial_points[t])
-        values, slopes = _outcomes(model.stages[t], states, exchange, activity)
+        scenarios = distinct(trial_points[t])
+        states = trial_points[t][scenarios]
+        values, slopes = _outcomes(model.stages[t], states, scenarios, exchange, activity)
         cut_values, cut_slopes = _average(model.problem.stages[t], values, slopes)
         intercepts = cut_values - _row_dot(cut_slopes, states)
         before = model.stages[t - 1]
@@ -42,23 +43,25 @@ def backward(
 def lower_bound(model: Model, exchange: Exchange) -> float:
     """The value of the first stage over its openings at the initial state, under its risk measure."""
     initial = model.problem.initial_state[np.newaxis]
-    values, slopes = _outcomes(model.stages[0], initial, exchange, None)
+    values, slopes = _outcomes(model.stages[0], initial, np.zeros(1, np.int64), exchange, None)
     value, _ = _average(model.problem.stages[0], values, slopes)
     return float(value[0])
 
 
-def distinct(states: FloatArray) -> FloatArray:
-    """The states (r, S) without repeats, in the order of their first appearance: equal points give equal cuts."""
+def distinct(states: FloatArray) -> IntArray:
+    """The rows of the states (r, S) that repeat none before them, rising: equal points give equal cuts."""
     first: dict[bytes, int] = {}
     for row, state in enumerate(states):
         first.setdefault(state.tobytes(), row)
-    return states if len(first) == states.shape[0] else states[list(first.values())]
+    return np.array(list(first.values()), np.int64)
 
 
 def _outcomes(
-    stage: StageModel, states: FloatArray, exchange: Exchange, activity: float | None
+    stage: StageModel, states: FloatArray, scenarios: IntArray, exchange: Exchange, activity: float | None
 ) -> tuple[FloatArray, FloatArray]:
     """Values (r, N) and slopes (r, N, S) of every opening at every trial point, openings by their number.
+
+    scenarios: (r,), the forward pass that each point comes from.
 
     A unit of work is (trial point, block of openings). The basis after the first solve of each block at the first
     trial point is what the block starts from next time.
@@ -74,6 +77,7 @@ def _outcomes(
         states[points],
         np.cumsum(sizes),
         [stage.bases[unit % len(blocks)] for unit in mine],
+        scenarios[points],
         first_bases=True,
         activity=activity,
     )

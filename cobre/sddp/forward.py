@@ -84,7 +84,9 @@ def _solve_rows(
     mine = np.asarray(list(exchange.assigned(units)), np.int64)
     rows = (mine[:, np.newaxis] * chain + np.arange(chain)).ravel()
     ends = np.arange(1, mine.size + 1) * chain
-    batch = stage.lp.solve(openings[rows], incoming[rows], ends, [stage.bases[0]] * mine.size, activity=activity)
+    batch = stage.lp.solve(
+        openings[rows], incoming[rows], ends, [stage.bases[0]] * mine.size, rows // chain, activity=activity
+    )
     cost = batch.values - stage.stage.discount * batch.cost_to_go
     found = np.concatenate([cost[:, np.newaxis], batch.states], axis=1)
     if activity is not None:

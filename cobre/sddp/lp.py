@@ -11,6 +11,7 @@ what this instance solved before.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -62,7 +63,7 @@ class StageLP:
         self.context: dict[str, Any] = {}  # what a SolverError says of where it happened
         self.failure_folder: Path | None = None
         self._warm = True
-        self._openings = _NO_IDS  # of the batch under way
+        self._openings = self._scenarios = _NO_IDS  # of the batch under way
         self._options: dict[str, Option] = {}
         self._row_scale = self.scaling.row[self.sides.moving]
         self._cost_scale = sign * self.scaling.cost * self.scaling.column[stage.openings.cost_columns]
@@ -93,6 +94,7 @@ class StageLP:
         incoming: FloatArray,
         ends: IntArray,
         bases: Sequence[Basis | None],
+        scenarios: IntArray | None = None,
         *,
         primal: bool = False,
         first_bases: bool = False,
@@ -100,7 +102,8 @@ class StageLP:
     ) -> Batch:
         """Solve r pairs of opening (r,) and incoming state (r, S), cut into units that end at ``ends`` (u,).
 
-        bases: one a unit, to start from (None: from the slacks). primal: keep every column's value.
+        bases: one a unit, to start from (None: from the slacks). scenarios: (r,) whose they are, for errors
+        (None: numbered as they stand). primal: keep every column's value.
         first_bases: keep the basis after each unit's first solve. activity: note the cuts whose multiplier exceeds
         this. Raises SolverError when a solve fails whatever is tried.
         """
@@ -114,6 +117,7 @@ class StageLP:
             primal=np.empty((count, self.stage.columns if primal else 0)),
         )
         self._openings = openings
+        self._scenarios = np.arange(count) if scenarios is None else scenarios
         start = 0
         for basis, end in zip(bases, ends.tolist(), strict=True):
             found: set[int] | None = None if activity is None else set()
@@ -333,26 +337,33 @@ class StageLP:
             highs.set_options({name: self._options[name] for name in options})
             if highs.status(highs.handle) == OPTIMAL:
                 return
-        raise self._failure(int(self._openings[k]))
+        raise self._failure(int(self._openings[k]), int(self._scenarios[k]))
 
-    def _failure(self, opening: int) -> SolverError:
+    def _failure(self, opening: int, scenario: int) -> SolverError:
         status = STATUS_NAMES.get(self._highs.status(self._highs.handle), "unknown")
-        iteration, scenarios = self.context.get("iteration"), self.context.get("scenarios")
-        where = f"stage {self.number}" + (f", iteration {iteration}" if iteration is not None else "")
-        context: dict[str, Any] = {"stage": self.number, "opening": opening, **self.context}
+        iteration = self.context.get("iteration")
+        where = f"stage {self.number}, " + (f"iteration {iteration}, " if iteration else "")
+        context: dict[str, Any] = {"stage": self.number, "scenario": scenario, "opening": opening, **self.context}
         suggestion = "look for a stage without a feasible decision for some state: give its limits penalised slacks"
-        if self.failure_folder is not None:
-            self.failure_folder.mkdir(parents=True, exist_ok=True)
-            path = self.failure_folder / f"unsolved_stage{self.number}_opening{opening}.mps"
-            if self._highs.write_model(path):
-                context["model_file"] = str(path)
-                suggestion += f"; the scaled model is in {path}"
+        path = self._write_failed_model(f"unsolved_stage{self.number}_scenario{scenario}_opening{opening}.mps")
+        if path is not None:
+            context["model_file"] = str(path)
+            suggestion += f"; the scaled model is in {path}"
         return SolverError(
-            f"the LP of {where}, opening {opening} stayed {status} after {self.retry_limit} retries",
+            f"the LP of {where}scenario {scenario}, opening {opening} stayed {status} after {self.retry_limit} retries",
             stage=self.number,
-            iteration=iteration,
-            scenario=scenarios,
+            iteration=iteration or None,
+            scenario=scenario,
             solver_status=status,
             context=context,
             suggestion=suggestion,
         )
+
+    def _write_failed_model(self, name: str) -> Path | None:
+        """Evidence, where it can be left: a folder that cannot be written must not hide the failure itself."""
+        if self.failure_folder is None:
+            return None
+        with suppress(OSError):
+            self.failure_folder.mkdir(parents=True, exist_ok=True)
+        path = self.failure_folder / name
+        return path if self._highs.write_model(path) else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,11 +96,11 @@ class Model:
         for stage in self.stages:
             stage.lp.use_profile(profile)
 
-    def begin(self, iteration: int, **context: Any) -> None:
-        """Start an iteration (0: a simulation); errors of its solves carry the context."""
+    def begin(self, iteration: int) -> None:
+        """Start an iteration (0: a simulation); errors of its solves carry it."""
         for stage in self.stages:
             stage.iteration = iteration
-            stage.lp.context = {"iteration": iteration, **context}
+            stage.lp.context = {"iteration": iteration}
 
     def statistics(self) -> SolverStatistics:
         """The solves of all stages since the model was made."""

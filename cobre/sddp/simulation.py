@@ -147,23 +147,23 @@ def _load(model: Model, policy: Policy) -> None:
 
 def _find_bases(model: Model) -> None:
     """Give every stage a basis to start from, by one scenario that is the same whoever simulates which others."""
-    model.begin(0, scenarios="the first openings")
+    model.begin(0)
     state = model.problem.initial_state[np.newaxis]
     for stage in model.stages:
-        batch = stage.lp.solve(stage.order[:1], state, np.ones(1, np.int64), [None])
+        batch = stage.lp.solve(stage.order[:1], state, np.ones(1, np.int64), [None], np.zeros(1, np.int64))
         stage.bases[0] = stage.lp.basis()
         state = stage.clip(batch.states)
 
 
 def _simulate_block(model: Model, settings: SimulationSettings, numbers: range, total: int) -> SimulatedBlock:
     paths, probability = _paths(model.problem, settings, numbers, total)
-    model.begin(0, scenarios=f"{numbers.start}..{numbers.stop - 1}")
-    count = paths.shape[0]
+    model.begin(0)
+    count, numbered = paths.shape[0], np.asarray(numbers, np.int64)
     state = np.repeat(model.problem.initial_state[np.newaxis], count, axis=0)
     ends, discount, cost_so_far = np.arange(1, count + 1), 1.0, np.zeros(count)
     stages = []
     for t, stage in enumerate(model.stages):
-        batch = stage.lp.solve(paths[:, t], state, ends, [stage.bases[0]] * count, primal=True)
+        batch = stage.lp.solve(paths[:, t], state, ends, [stage.bases[0]] * count, numbered, primal=True)
         cost = batch.values - stage.stage.discount * batch.cost_to_go
         stages.append(
             StageResult(
@@ -179,4 +179,4 @@ def _simulate_block(model: Model, settings: SimulationSettings, numbers: range, 
         cost_so_far += discount * model.sign * cost
         discount *= stage.stage.discount
         state = stage.clip(batch.states)
-    return SimulatedBlock(np.asarray(numbers, np.int64), probability, stages, cost_so_far)
+    return SimulatedBlock(numbered, probability, stages, cost_so_far)

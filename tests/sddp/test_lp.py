@@ -209,15 +209,24 @@ def test_a_solve_that_stays_unsolved_says_where_and_leaves_its_model(lp: StageLP
     lp.context = {"iteration": 4}
     Failing(lp, 99)
     with pytest.raises(SolverError) as caught:
-        lp.solve(np.array([6]), np.full((1, 3), 10.0), np.array([1]), [None])
+        lp.solve(np.array([6]), np.full((1, 3), 10.0), np.array([1]), [None], np.array([11]))
     error = caught.value
-    assert (error.stage, error.iteration, error.solver_status) == (3, 4, "unknown")
+    assert (error.stage, error.iteration, error.scenario, error.solver_status) == (3, 4, 11, "unknown")
     assert error.context["opening"] == 6
-    assert "opening 6" in error.message
+    assert "scenario 11, opening 6" in error.message
     model = Path(error.context["model_file"])
     assert model.parent == tmp_path / "failures"
     assert "ROWS" in model.read_text()
     assert lp.statistics.retries == len(RETRIES)
+
+
+def test_a_failure_is_told_where_its_model_cannot_be_written(lp: StageLP, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    lp.failure_folder = tmp_path / "file" / "failures"
+    Failing(lp, 99)
+    with pytest.raises(SolverError) as caught:
+        solve_all(lp)
+    assert "model_file" not in caught.value.context
 
 
 def test_a_stage_without_a_feasible_decision_is_a_solver_error() -> None:

@@ -160,6 +160,29 @@ def test_an_unsolvable_stage_says_stage_and_iteration() -> None:
     assert caught.value.solver_status == "infeasible"
 
 
+@pytest.mark.parametrize(("fails", "scenario"), [(4 + 2, 2), (4 * 3 + 2 * 5 + 1, 2)])
+def test_a_solver_error_names_the_scenario_forward_and_back(
+    monkeypatch: pytest.MonkeyPatch, fails: int, scenario: int
+) -> None:
+    """Three stages, four passes, five openings: the stage-2 solve of pass 2, and that of its trial point."""
+    from cobre.sddp.lp import StageLP
+
+    solved = 0
+    real = StageLP._chain
+
+    def chain(self: StageLP, sides: object, batch: object, rows: range, *rest: object) -> None:
+        nonlocal solved
+        if solved <= fails < solved + len(rows):
+            raise self._failure(int(self._openings[rows.start]), int(self._scenarios[rows.start]))
+        solved += len(rows)
+        real(self, sides, batch, rows, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(StageLP, "_chain", chain)
+    with pytest.raises(SolverError) as caught:
+        train(cascade(stages=3, openings=5), replace(SETTINGS, passes=Sampled(4)))
+    assert (caught.value.stage, caught.value.scenario) == (2 if fails < 12 else 3, scenario)
+
+
 def test_states_a_hair_outside_their_bounds_are_clipped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without clipping, the next stage could not be solved: its reservoir would hold less than nothing."""
     from cobre.sddp.lp import StageLP
