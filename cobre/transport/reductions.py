@@ -1,0 +1,35 @@
+"""Reductions in rank order, written once so that every backend gives the same bits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cobre.transport.communicator import ReduceOp
+
+__all__ = ["reduce_in_order"]
+
+_UFUNCS: dict[ReduceOp, np.ufunc] = {ReduceOp.SUM: np.add, ReduceOp.MIN: np.minimum, ReduceOp.MAX: np.maximum}
+
+
+def reduce_in_order(op: ReduceOp, parts: Sequence[NDArray[Any]], out: NDArray[Any]) -> None:
+    """``out`` becomes ((parts[0] op parts[1]) op parts[2]) ...; it may be parts[0] itself, but no other part.
+
+    parts: at least one, all of out's shape and dtype. A NaN that a sum comes to is always the same NaN: which of two
+    the processor keeps depends on where in memory they stand.
+    """
+    if len(parts) == 1:
+        out[...] = parts[0]
+    else:
+        ufunc = _UFUNCS[op]
+        with np.errstate(all="ignore"):  # an overflow is in the result; which rank computed it should not matter
+            ufunc(parts[0], parts[1], out=out)
+            for part in parts[2:]:
+                ufunc(out, part, out=out)
+    if op is ReduceOp.SUM and out.dtype.kind in "fc":
+        absent = out != out
+        if absent.any():
+            out[absent] = np.nan
