@@ -71,13 +71,15 @@ class Group:
             ranks=culprits,
         )
 
-    def aborted(self, operation: str, reason: str, ranks: Iterable[int] = ()) -> CommError:
+    def aborted(self, operation: str, reason: str, ranks: Iterable[int] = (), told: str | None = None) -> CommError:
+        """told: the reason as it was given, where ``reason`` says more than that; kept as context["reason"]."""
         return self.error(
             "Aborted",
             operation,
             f"the group was aborted: {reason or 'no reason was given'}",
             "close, and form the group again",
             ranks=sorted(ranks),
+            reason=reason if told is None else told,
         )
 
 

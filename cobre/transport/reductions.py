@@ -18,7 +18,7 @@ _UFUNCS: dict[ReduceOp, np.ufunc] = {ReduceOp.SUM: np.add, ReduceOp.MIN: np.mini
 def reduce_in_order(op: ReduceOp, parts: Sequence[NDArray[Any]], out: NDArray[Any]) -> None:
     """``out`` becomes ((parts[0] op parts[1]) op parts[2]) ...; it may be parts[0] itself, but no other part.
 
-    parts: at least one, all of out's shape and dtype. A NaN that a sum comes to is always the same NaN: which of two
+    parts: at least one, all of out's shape and dtype. A NaN in a result is always the same NaN: which of two
     the processor keeps depends on where in memory they stand.
     """
     if len(parts) == 1:
@@ -29,7 +29,7 @@ def reduce_in_order(op: ReduceOp, parts: Sequence[NDArray[Any]], out: NDArray[An
             ufunc(parts[0], parts[1], out=out)
             for part in parts[2:]:
                 ufunc(out, part, out=out)
-    if op is ReduceOp.SUM and out.dtype.kind in "fc":
+    if out.dtype.kind in "fc":
         absent = out != out
         if absent.any():
             out[absent] = np.nan

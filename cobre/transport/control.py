@@ -1,0 +1,195 @@
+"""The first pages of a group's segment: who is there, how far each rank is, who sleeps, and why it came to an end.
+
+    0      magic, version, size, generation, bytes of one half of the data, formed, secret, ...
+    1024   16 bits for each rank: 1 + the rank it sleeps for, 0 while it is awake
+    4096   512 bytes for each rank: two flags and a bell on cache lines of their own, its process, its verdict
+
+Every word has one writer at a time and is written by one store of its own width, so that it is never seen torn.
+Words are ctypes objects over the mapping: the quickest way to read one from Python.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+from cobre.errors import CommError
+from cobre.transport import futex
+from cobre.transport.failures import Group
+from cobre.transport.segment import page_rounded
+
+__all__ = ["MAGIC", "MAX_SIZE", "REASONS", "VERSION", "Control", "State", "Verdict", "started_at"]
+
+MAGIC = 0x0065_7262_6F63_0001
+VERSION = 1
+MAX_SIZE = (4096 - 1024) // 2
+_HEADER, _BLOCK, _SLEEPERS = 4096, 512, 1024
+_TEXT = 224  # bytes of a verdict's reason
+_COUNTER = 0xFFFFFF
+
+
+class State(IntEnum):
+    """What a rank has said of itself."""
+
+    ABSENT = 0
+    ATTACHED = 1
+    CLOSED = 2
+    BROKEN = 3
+
+
+REASONS = ("Aborted", "Mismatch", "RankLost", "Timeout")
+"""The kinds of CommError that one rank passes on to the others; their places here are what stands in the segment."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Why a rank gave up. blamed: the ranks that it found missing or wrong, at most 16 of them."""
+
+    kind: str
+    blamed: tuple[int, ...]
+    text: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> Verdict:
+        """What the others are told of an error that ended this rank's part."""
+        if isinstance(error, CommError) and error.kind in REASONS:
+            return cls(error.kind, tuple(error.context.get("ranks", ())), error.context.get("reason", error.message))
+        return cls("Aborted", (), f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+
+    def error(self, group: Group, operation: str, rank: int) -> CommError:
+        """The error of a rank of ``group`` that meets this verdict of ``rank``."""
+        if self.kind == "Aborted":
+            by = "" if rank == group.rank else f" (by rank {rank})"
+            return group.aborted(operation, f"{self.text or 'no reason was given'}{by}", self.blamed, self.text)
+        told = f"rank {rank} gave up: {self.text}"
+        return group.error(self.kind, operation, told, ranks=list(self.blamed), reason=self.text)
+
+
+class _Header(ctypes.Structure):
+    _fields_ = (
+        ("magic", ctypes.c_uint64),
+        ("version", ctypes.c_uint64),
+        ("size", ctypes.c_uint64),
+        ("generation", ctypes.c_uint64),
+        ("half", ctypes.c_uint64),
+        ("formed", ctypes.c_uint64),
+        ("dispute", ctypes.c_uint64),  # 1 + the size that a rank came with, where it was another one
+        ("disputing", ctypes.c_uint64),  # that rank
+        ("granted", ctypes.c_uint64),  # what came of the leader's last attempt to make a segment
+        ("secret", ctypes.c_char * 32),
+    )
+
+
+class _Rank(ctypes.Structure):
+    _fields_ = (
+        ("even", ctypes.c_uint64),
+        ("_1", ctypes.c_char * 56),
+        ("odd", ctypes.c_uint64),
+        ("_2", ctypes.c_char * 56),
+        ("bell", ctypes.c_uint32),
+        ("_3", ctypes.c_char * 60),
+        ("state", ctypes.c_uint64),
+        ("process", ctypes.c_uint64),
+        ("started", ctypes.c_uint64),
+        ("namespace", ctypes.c_uint64),  # in which "process" is a number
+        ("answer", ctypes.c_uint64),  # what came of this rank's last attempt to attach to a segment
+        ("reason", ctypes.c_uint64),
+        ("blamed", ctypes.c_uint16 * 16),  # 1 + rank
+        ("length", ctypes.c_uint64),
+        ("text", ctypes.c_char * _TEXT),
+    )
+
+
+assert ctypes.sizeof(_Header) <= _SLEEPERS
+assert ctypes.sizeof(_Rank) <= _BLOCK
+
+
+class Control:
+    """The control pages, seen by one rank."""
+
+    def __init__(self, memory: mmap.mmap, rank: int, size: int) -> None:
+        self.rank = rank
+        self.size = size
+        self.header = _Header.from_buffer(memory)
+        blocks = [_HEADER + _BLOCK * r for r in range(size)]
+        self.ranks = [_Rank.from_buffer(memory, at) for at in blocks]
+        self.flags = [
+            [ctypes.c_uint64.from_buffer(memory, at + field.offset) for at in blocks]
+            for field in (_Rank.even, _Rank.odd)
+        ]
+        self.bells = [ctypes.c_uint32.from_buffer(memory, at + _Rank.bell.offset) for at in blocks]
+        self.sleeping = [ctypes.c_uint16.from_buffer(memory, _SLEEPERS + 2 * r) for r in range(size)]
+        self.sleepers = [ctypes.c_uint64.from_buffer(memory, _SLEEPERS + 8 * r) for r in range(-(-size // 4))]
+        self._rings = 0
+
+    @staticmethod
+    def bytes_for(size: int) -> int:
+        """Bytes that the control pages of a group take; its data begins there."""
+        return page_rounded(_HEADER + _BLOCK * size)
+
+    def ring(self, rank: int) -> None:
+        """Wakes a rank that sleeps, or keeps it from falling asleep."""
+        self._rings = (self._rings + 1) & _COUNTER
+        # Whatever stood there must change, whoever else rings at this moment: each ringer has values of its own.
+        self.bells[rank].value = (self.rank + 1) << 20 & 0xFFF00000 | self._rings & 0xFFFFF
+        futex.wake(self.bells[rank])
+
+    def ring_own(self, _: int) -> None:
+        """Wakes whichever thread of this rank sleeps: a rank that it may be waiting for has died."""
+        self.ring(self.rank)
+
+    def ring_all(self) -> None:
+        """Wakes every other rank, and whichever thread of this one sleeps."""
+        for rank in range(self.size):
+            self.ring(rank)
+
+    def register(self) -> None:
+        """Says that this rank is there, and which process it is."""
+        mine = self.ranks[self.rank]
+        mine.process, mine.started = os.getpid(), started_at(os.getpid())
+        mine.namespace = _namespace()
+        mine.state = State.ATTACHED
+
+    def process(self, rank: int) -> tuple[int, int] | None:
+        """A rank's process and when it started, or None where its number means nothing here."""
+        theirs = self.ranks[rank]
+        return (theirs.process, theirs.started) if theirs.namespace == _namespace() else None
+
+    def state(self, rank: int) -> State:
+        return State(self.ranks[rank].state)
+
+    def give_up(self, verdict: Verdict) -> None:
+        """Posts why this rank takes part no longer, then wakes everybody."""
+        mine = self.ranks[self.rank]
+        text = verdict.text.encode()[:_TEXT]  # cut where it is too long; a broken last letter is replaced when read
+        mine.reason, mine.length, mine.text = REASONS.index(verdict.kind), len(text), text
+        for place, rank in enumerate(verdict.blamed[:16]):
+            mine.blamed[place] = 1 + rank
+        mine.state = State.BROKEN
+        self.ring_all()
+
+    def verdict(self, rank: int) -> Verdict:
+        """Why a rank, whose state is BROKEN, gave up."""
+        theirs = self.ranks[rank]
+        text = bytes(theirs.text)[: theirs.length].decode(errors="replace")
+        return Verdict(REASONS[theirs.reason], tuple(r - 1 for r in theirs.blamed if r), text)
+
+
+def _namespace() -> int:
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        return 0
+
+
+def started_at(process: int) -> int:
+    """When a process began, in the system's ticks: with its number, what tells it from a later one; 0 if unknown."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return int(fields[19])

@@ -1,0 +1,206 @@
+"""How the ranks of a host meet in a segment, and how they share further ones."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+
+from cobre.errors import CommError
+from cobre.transport.control import MAGIC, MAX_SIZE, VERSION, Control, State, Verdict
+from cobre.transport.failures import Group, invalid, name_ranks
+from cobre.transport.fence import Fence
+from cobre.transport.segment import PREFIX, Segment, page_rounded, sweep
+from cobre.transport.watch import Deathwatch
+
+__all__ = ["Meeting", "meet"]
+
+_PAUSE = 0.0005, 0.01  # seconds between two looks while the group forms: the first and the longest
+
+
+class Meeting:
+    """A group that has formed: its segment (nameless by now), control pages and the watch over its processes."""
+
+    def __init__(self, segment: Segment, control: Control, watch: Deathwatch) -> None:
+        self.segment = segment
+        self.control = control
+        self.watch = watch
+
+
+def meet(group: Group, name: str, half: int, timeout: float, on_death: Callable[[Control, int], None]) -> Meeting:
+    """Forms the group called ``name``: rank 0 makes the segment, the others attach, and its name goes.
+
+    half: bytes of one half of the data, as rank 0 has it. timeout: seconds until all must be there. on_death: called
+    in a thread of its own with a rank that died after the group had formed.
+
+    Raises CommError: InvalidArgument where the name is taken or the segment belongs to somebody else, OutOfMemory,
+    Timeout with the missing ranks, RankLost, Mismatch where a rank came with another size.
+    """
+    if group.size > MAX_SIZE:
+        raise invalid("connect", f"size is {group.size}, but at most {MAX_SIZE} ranks can share memory")
+    forming = _Forming(group, f"{PREFIX}{name}.{group.generation}", time.monotonic() + timeout, timeout)
+    segment = forming.make(half) if group.rank == 0 else forming.attach()
+    control = Control(segment.memory, group.rank, group.size)
+    try:
+        forming.gather(segment, control)
+        peers = {rank: control.process(rank) for rank in range(group.size) if rank != group.rank}
+        visible = {rank: process for rank, process in peers.items() if process is not None}
+        return Meeting(segment, control, Deathwatch(visible, lambda rank: on_death(control, rank)))
+    except BaseException as error:
+        control.give_up(Verdict.of(error))
+        raise
+    finally:
+        segment.release_name()
+
+
+class _Forming:
+    """One rank's way into a group, against one deadline."""
+
+    def __init__(self, group: Group, name: str, deadline: float, timeout: float) -> None:
+        self.group = group
+        self.name = name
+        self.deadline = deadline
+        self.timeout = timeout
+
+    def until(self, condition: Callable[[], bool]) -> bool:
+        """Waits for it; False where it did not come true in time."""
+        pause, longest = _PAUSE
+        while not condition():
+            if time.monotonic() >= self.deadline:
+                return False
+            time.sleep(pause)
+            pause = min(1.5 * pause, longest)
+        return True
+
+    def make(self, half: int) -> Segment:
+        """Rank 0: the segment, filled in but for ``magic``'s promise that the rest is there."""
+        sweep()
+        size = Control.bytes_for(self.group.size) + 2 * page_rounded(half)
+        try:
+            segment = Segment.make(self.name, size)
+        except FileExistsError:
+            raise invalid(
+                "connect",
+                f"a group called {self.name} is forming already, or its name belongs to another user",
+                "two ranks 0 were started, or two runs share a name: give each run its own",
+            ) from None
+        except OSError as error:
+            raise self.no_room(error, size) from error
+        try:
+            control = Control(segment.memory, 0, self.group.size)
+            header = control.header
+            header.version, header.size, header.generation = VERSION, self.group.size, self.group.generation
+            header.half, header.secret = page_rounded(half), secrets.token_hex(16).encode()
+            self.enter(segment, control)
+            Fence()()
+            header.magic = MAGIC
+        except BaseException:
+            segment.release_name()
+            raise
+        return segment
+
+    def attach(self) -> Segment:
+        """Any other rank: the segment, once rank 0 has made it and it is the right one."""
+        found: list[Segment] = []
+
+        def attached() -> bool:
+            segment = self.look()
+            found.extend([segment] if segment is not None else [])
+            return segment is not None
+
+        if not self.until(attached):
+            raise self.group.error(
+                "Timeout",
+                "connect",
+                f"rank 0 made no segment called {self.name} within {self.timeout:g} s",
+                "start rank 0 on this host with the same name and generation, and see its messages",
+                ranks=[0],
+            )
+        return found[0]
+
+    def look(self) -> Segment | None:
+        """One attempt to attach; None while there is nothing to attach to."""
+        try:
+            segment = Segment.attach(self.name)
+        except OSError as error:
+            raise self.group.error(
+                "InvalidArgument",
+                "connect",
+                f"the segment {self.name} cannot be attached to: {error.strerror or error}",
+            ) from error
+        if segment is None:
+            return None
+        try:
+            header = Control(segment.memory, 0, 1).header
+            if header.magic != MAGIC:
+                segment.release_name()
+                return None
+            Fence()()
+            if header.version != VERSION:
+                raise self.group.error("Mismatch", "connect", f"rank 0 speaks version {header.version}, not {VERSION}")
+            if header.size != self.group.size:
+                header.disputing, header.dispute = self.group.rank, self.group.size + 1
+                raise self.two_sizes(self.group.rank, self.group.size, header.size)
+            self.enter(segment, Control(segment.memory, self.group.rank, self.group.size))
+        except BaseException:
+            segment.release_name()
+            raise
+        return segment
+
+    def enter(self, segment: Segment, control: Control) -> None:
+        """Takes this rank's place. Raises CommError where another process has it."""
+        if not segment.claim(self.group.rank):
+            taken = control.ranks[self.group.rank].process
+            raise self.group.error(
+                "InvalidArgument",
+                "connect",
+                f"rank {self.group.rank} is taken already, by process {taken}",
+                "start each rank once",
+            )
+        # Flags read as "two collectives ago", so that the first of each parity finds them behind.
+        control.flags[0][self.group.rank].value = 0
+        control.flags[1][self.group.rank].value = 0xFFFFFF
+        control.register()
+
+    def gather(self, segment: Segment, control: Control) -> None:
+        """Returns when all ranks are there. Rank 0 says so to the others, and the name goes."""
+        mine, everybody = self.group.rank, range(self.group.size)
+
+        def complete() -> bool:
+            if control.header.dispute:
+                size = control.header.dispute - 1
+                raise self.two_sizes(control.header.disputing, size, self.group.size)
+            for rank in everybody:
+                gone = control.state(rank) != State.ABSENT and rank != mine and not segment.is_claimed(rank)
+                if control.state(rank) == State.BROKEN:
+                    raise control.verdict(rank).error(self.group, "connect", rank)
+                if gone and not control.header.formed:  # once it has formed, claims go with the name
+                    raise self.group.lost("connect", rank, f"(process {control.ranks[rank].process}) is gone")
+            if mine:
+                return bool(control.header.formed)
+            return all(control.state(rank) != State.ABSENT for rank in everybody)
+
+        if not self.until(complete):
+            missing = [rank for rank in everybody if control.state(rank) == State.ABSENT]
+            raise self.group.timed_out("connect", missing or [0], self.timeout)
+        Fence()()
+        if mine == 0:
+            control.header.formed = 1
+
+    def two_sizes(self, rank: int, size: int, expected: int) -> CommError:
+        return self.group.error(
+            "Mismatch",
+            "connect",
+            f"{name_ranks([rank])} was started with size {size}, rank 0 with {expected}",
+            "start all ranks with the same size",
+            ranks=[rank],
+        )
+
+    def no_room(self, error: OSError, size: int) -> CommError:
+        return self.group.error(
+            "OutOfMemory",
+            "connect",
+            f"no segment of {size:,} bytes could be made in shared memory: {error.strerror or error}",
+            "make /dev/shm larger or free some of it, or use kind='tcp'",
+            bytes=size,
+        )

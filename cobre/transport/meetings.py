@@ -1,0 +1,178 @@
+"""How ranks that share memory wait for one another: a look, a while of yielding, then sleep until somebody rings."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from pathlib import Path
+
+from cobre.errors import CommError
+from cobre.transport import futex
+from cobre.transport.control import Control, State, Verdict
+from cobre.transport.failures import Group, name_ranks
+from cobre.transport.fence import ORDERED, Fence
+from cobre.transport.forming import Meeting
+from cobre.transport.plans import COUNTER
+
+__all__ = ["Meetings"]
+
+# Looks at a flag (0.1 to 0.2 microseconds each) before a rank begins to yield its core, where every rank has one; a
+# rank that waits longer than all the yields (about 1 microsecond each where nobody wants the core) goes to sleep.
+_LOOKS, _YIELDS = 400, 200
+
+
+class Meetings:
+    """One rank's view of who has arrived. ``arrive`` is the one thing that all collectives are made of."""
+
+    def __init__(self, group: Group, meeting: Meeting) -> None:
+        self.group = group
+        self.control = meeting.control
+        self.sequence = 0
+        self.fault: Verdict | None = None
+        self.closed = False
+        self._watch = meeting.watch
+        self._lock = threading.Lock()
+        fence = self.fence = Fence()
+        self._release, self._acquire = fence._release, fence._acquire
+        own, everybody = group.rank, range(group.size)
+        self._flags = [(flags[own], [flags[r] for r in everybody if r != own]) for flags in meeting.control.flags]
+        self._sleepers = meeting.control.sleepers
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._looks = range(_LOOKS if group.size <= cores else 1)
+        self._yields = range(_YIELDS)
+
+    def arrive(self, signature: int, operation: str, timeout: float) -> None:
+        """Says that this rank has come to its next collective, and returns when all have come to the same.
+
+        signature: which call it is. timeout: seconds. What ranks wrote before they arrived is seen after. Raises
+        CommError: Mismatch, RankLost, Timeout, Aborted, Closed.
+        """
+        sequence = self.sequence = (self.sequence + 1) & COUNTER
+        word = signature | sequence
+        own, others = self._flags[sequence & 1]
+        if not ORDERED:
+            self.fence()
+        own.value = word
+        self._release()  # the fence, written out: a call costs as much as all the rest of it
+        self._acquire()
+        for sleepers in self._sleepers:
+            if sleepers.value:
+                self._wake()
+        for flag in others:
+            if flag.value != word and not self._linger(flag, word):
+                self._sleep(word, operation, timeout)
+                break
+        if not ORDERED:
+            self.fence()
+
+    def _linger(self, flag: object, word: int) -> bool:
+        """Looks for a short while; False where the flag did not come up."""
+        for _ in self._looks:
+            if flag.value == word:  # type: ignore[attr-defined]
+                return True
+        for _ in self._yields:
+            os.sched_yield()
+            if flag.value == word:  # type: ignore[attr-defined]
+                return True
+        return False
+
+    def _wake(self) -> None:
+        """Rings for those who sleep until this rank arrives."""
+        for rank, sleeping in enumerate(self.control.sleeping):
+            if sleeping.value == self.group.rank + 1:
+                self.control.ring(rank)
+
+    def _sleep(self, word: int, operation: str, timeout: float) -> None:
+        """Sleeps until every flag shows ``word``."""
+        deadline = time.monotonic() + timeout
+        control, rank = self.control, self.group.rank
+        flags, bell, sleeping = control.flags[word & 1], control.bells[rank], control.sleeping[rank]
+        try:
+            while True:
+                seen = bell.value
+                missing = [r for r in range(self.group.size) if flags[r].value != word]
+                if not missing:
+                    return
+                sleeping.value = missing[0] + 1
+                self.fence()
+                if flags[missing[0]].value == word:
+                    continue
+                self._look(word, operation)
+                left = deadline - time.monotonic()
+                if left <= 0.0:
+                    raise self._timed_out(missing, operation, timeout)
+                futex.wait(bell, seen, left)
+        finally:
+            sleeping.value = 0
+
+    def _look(self, word: int, operation: str) -> None:
+        """Raises where it is plain that not all will come: the flags of those who are gone are read after that."""
+        if self.closed:
+            raise self.group.closed(operation)
+        if self.fault is not None:
+            raise self.fault.error(self.group, operation, self.group.rank)
+        flags, gone = self.control.flags[word & 1], self._watch.dead.copy()
+        states = [self.control.state(rank) for rank in range(self.group.size)]
+        self.fence()
+        for rank, state in enumerate(states):
+            if flags[rank].value == word:
+                continue
+            if state == State.BROKEN:
+                raise self.control.verdict(rank).error(self.group, operation, rank)
+            if state == State.CLOSED:
+                raise self.group.lost(operation, rank, "closed its communicator")
+            if rank in gone:
+                raise self.group.lost(operation, rank, f"died (process {self.control.ranks[rank].process})")
+            if flags[rank].value & COUNTER == word & COUNTER:
+                raise self.group.mismatch(operation, [rank])
+        for rank, state in enumerate(states):
+            if state == State.BROKEN and rank != self.group.rank:  # it came, but something else was amiss
+                raise self.control.verdict(rank).error(self.group, operation, rank)
+
+    def _timed_out(self, missing: list[int], operation: str, timeout: float) -> CommError:
+        stopped = [rank for rank in missing if self._is_stopped(rank)]
+        state = f" ({name_ranks(stopped)}: stopped by a signal)" if stopped else ""
+        return self.group.timed_out(operation, missing, timeout, state)
+
+    def _is_stopped(self, rank: int) -> bool:
+        process = self.control.process(rank)
+        try:
+            return (
+                process is not None
+                and Path(f"/proc/{process[0]}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+            )
+        except OSError:
+            return False
+
+    def refusal(self, operation: str) -> CommError | None:
+        """The error of a call on a group that is closed or broken, else None."""
+        if self.closed:
+            return self.group.closed(operation)
+        return None if self.fault is None else self.fault.error(self.group, operation, self.group.rank)
+
+    def give_up(self, verdict: Verdict) -> None:
+        """Breaks the group for all ranks, with the first reason that this rank had. From any thread."""
+        with self._lock:
+            if self.closed or self.fault is not None:
+                return
+            self.fault = verdict
+            self.control.give_up(verdict)
+
+    def close(self) -> None:
+        """Says that this rank has left and ends the watch. From any thread; may be called twice."""
+        with self._lock:
+            if self.closed:
+                return
+            self.closed = True
+            mine = self.control.ranks[self.group.rank]
+            if mine.state != State.BROKEN:
+                mine.state = State.CLOSED
+            self.control.ring_all()
+        self._watch.close()
+
+    @staticmethod
+    def closing_with(owner: object, meetings: Meetings) -> None:
+        """Closes when ``owner`` is collected or the interpreter ends, for those who forgot."""
+        weakref.finalize(owner, meetings.close)

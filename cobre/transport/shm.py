@@ -1,0 +1,323 @@
+"""Collectives between processes of one host, through memory that they share."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from cobre.errors import CommError
+from cobre.transport import segment
+from cobre.transport.checks import (
+    check_counts,
+    check_group,
+    check_out,
+    check_plain,
+    check_reducible,
+    check_region,
+    check_root,
+    check_send,
+    check_writeable,
+)
+from cobre.transport.communicator import Communicator, Counts, ReduceOp, SharedRegion
+from cobre.transport.control import Control, Verdict
+from cobre.transport.failures import Group, invalid
+from cobre.transport.forming import meet
+from cobre.transport.meetings import Meetings
+from cobre.transport.plans import BroadcastPlan, GatherPlan, Halves, Plan, ReducePlan, signature
+from cobre.transport.reductions import reduce_in_order
+from cobre.transport.segments import Allotment, SegmentRegion
+
+__all__ = ["ShmCommunicator"]
+
+_HARMLESS = ("InvalidArgument", "ViewAlive", "OutOfMemory")
+_BARRIER, _FENCE = signature("barrier"), signature("fence")
+_SMALL = 8192  # bytes of all contributions up to which every rank reduces all of it by itself
+_OVERLAP = 32768  # bytes of a contribution from which it is copied into the result while others are still on their way
+_REMEMBERED = 64  # calls of different shapes for which the places of data are kept
+
+
+class ShmCommunicator(Communicator):
+    """One rank of a group whose ranks are processes (or threads) of one host and one user.
+
+    rank, size: this rank's place. name: what the ranks of one run call their group, and no other run on this host does:
+    up to 150 letters, digits and ``_.+=:@-``. generation: which forming of the group this is. timeout: seconds that a
+    collective waits for other ranks. connect_timeout: seconds until all ranks must have come. capacity: bytes of
+    shared memory for data to begin with, as rank 0 has it; a collective that needs more makes more.
+
+    Returns when all ranks have come; nothing has a name in /dev/shm from then on. Raises CommError: InvalidArgument
+    (a bad place or name, or one that is taken), OutOfMemory (/dev/shm is full), Mismatch (two sizes), RankLost, and
+    Timeout with the ranks that did not come.
+    """
+
+    backend = "shm"
+
+    def __init__(
+        self,
+        *,
+        rank: int,
+        size: int,
+        name: str | None = None,
+        generation: int = 0,
+        timeout: float = 300.0,
+        connect_timeout: float = 30.0,
+        capacity: int = 256 * 1024,
+    ) -> None:
+        self.rank, self.size, self.generation = check_group(rank, size, generation)
+        self.timeout = timeout
+        self._name = _checked_name(name)
+        self._connect_timeout = connect_timeout
+        self._group = Group(self.backend, self.rank, self.size, self.generation)
+        met = meet(self._group, self._name, max(1, capacity // 2), connect_timeout, Control.ring_own)
+        self._meetings = Meetings(self._group, met)
+        self._allotment = Allotment(self._group, self._meetings, met.control.header.secret.decode())
+        self._halves: Halves | None = Halves(
+            met.segment.memory, Control.bytes_for(self.size), int(met.control.header.half)
+        )
+        self._gathers: dict[Any, GatherPlan] = {}
+        self._reductions: dict[Any, ReducePlan] = {}
+        self._broadcasts: dict[Any, BroadcastPlan] = {}
+        self._lent: weakref.ref[NDArray[Any]] | None = None
+        self._splits = 0
+        self._regions: weakref.WeakSet[SegmentRegion] = weakref.WeakSet()
+        Meetings.closing_with(self, self._meetings)
+
+    def allgatherv(
+        self, send: NDArray[Any], counts: Counts, *, out: NDArray[Any] | None = None, copy: bool = True
+    ) -> NDArray[Any]:
+        meetings = self._meetings
+        if self._lent is not None or meetings.fault is not None or meetings.closed:
+            self._enter("allgatherv")
+        try:
+            plan = self._gathers[send.dtype, counts]
+        except (KeyError, TypeError, AttributeError):
+            plan = self._gather_plan(send, counts)
+        if send.shape != plan.shape:
+            check_send("allgatherv", send, plan.counts, self.rank)
+            send = send.reshape(plan.shape)
+        if out is not None:
+            check_out("allgatherv", out, (plan.total,), plan.dtype)
+        elif copy:
+            out = np.empty(plan.total, plan.dtype)
+        try:
+            half = meetings.sequence + 1 & 1
+            plan.mine[half][...] = send
+            if out is None:
+                meetings.arrive(plan.signature, "allgatherv", self.timeout)
+                view = plan.whole[half].view(np.ndarray)
+                self._lent = weakref.ref(view)
+                return view
+            if plan.bytes > _OVERLAP:
+                out[plan.own] = send
+                meetings.arrive(plan.signature, "allgatherv", self.timeout)
+                whole = plan.whole[half]
+                for place in plan.others:
+                    out[place] = whole[place]
+                return out
+            meetings.arrive(plan.signature, "allgatherv", self.timeout)
+            out[...] = plan.whole[half]
+            return out
+        except BaseException as error:
+            self._failed("allgatherv", error)
+            raise
+
+    def allreduce(
+        self, send: NDArray[Any], op: ReduceOp = ReduceOp.SUM, *, out: NDArray[Any] | None = None
+    ) -> NDArray[Any]:
+        meetings = self._meetings
+        self._enter("allreduce")
+        try:
+            plan = self._reductions[op, send.dtype, send.shape]
+        except (KeyError, TypeError, AttributeError):
+            plan = self._reduction_plan(send, op)
+        if out is None:
+            out = np.empty(plan.shape, plan.dtype)
+        else:
+            check_out("allreduce", out, plan.shape, plan.dtype)
+        try:
+            half = meetings.sequence + 1 & 1
+            plan.mine[half][...] = send
+            meetings.arrive(plan.signature, "allreduce", self.timeout)
+            if plan.bytes <= _SMALL or self.size == 1:
+                reduce_in_order(op, plan.parts[half], out)
+                return out
+            reduce_in_order(op, plan.slices[half], plan.piece[1 - half])
+            meetings.arrive(plan.second, "allreduce", self.timeout)
+            out[...] = plan.result[1 - half]
+            return out
+        except BaseException as error:
+            self._failed("allreduce", error)
+            raise
+
+    def broadcast(self, buf: NDArray[Any], root: int = 0) -> None:
+        meetings = self._meetings
+        self._enter("broadcast")
+        try:
+            plan = self._broadcasts[root, buf.dtype, buf.shape]
+        except (KeyError, TypeError, AttributeError):
+            plan = self._broadcast_plan(buf, root)
+        if self.rank != plan.root:
+            check_writeable("broadcast", "buf", buf)
+        try:
+            half = meetings.sequence + 1 & 1
+            if self.rank == plan.root:
+                plan.mine[half][...] = buf
+            meetings.arrive(plan.signature, "broadcast", self.timeout)
+            if self.rank != plan.root:
+                buf[...] = plan.whole[half]
+        except BaseException as error:
+            self._failed("broadcast", error)
+            raise
+
+    def barrier(self) -> None:
+        meetings = self._meetings
+        if self._lent is not None or meetings.fault is not None or meetings.closed:
+            self._enter("barrier")
+        try:
+            meetings.arrive(_BARRIER, "barrier", self.timeout)
+        except BaseException as error:
+            self._failed("barrier", error)
+            raise
+
+    def create_shared_region(self, shape: int | Sequence[int], dtype: DTypeLike) -> SharedRegion:
+        self._enter("create_shared_region")
+        extents, kind = check_region(shape, dtype)
+        size = int(np.prod(extents, dtype=np.int64)) * kind.itemsize
+        try:
+            memory = self._allotment.allot(size, "create_shared_region", self.timeout, extents, kind.str, kind.descr)
+        except BaseException as error:
+            self._failed("create_shared_region", error)
+            raise
+        region = SegmentRegion(self, memory, extents, kind)
+        self._regions.add(region)
+        return region
+
+    def meet_at_fence(self) -> None:
+        """A barrier under the name of a region's fence."""
+        self._enter("fence")
+        try:
+            self._meetings.arrive(_FENCE, "fence", self.timeout)
+        except BaseException as error:
+            self._failed("fence", error)
+            raise
+
+    def split_local(self) -> Communicator:
+        self._enter("split_local")
+        self._splits += 1
+        try:
+            self._meetings.arrive(signature("split_local"), "split_local", self.timeout)
+            return ShmCommunicator(
+                rank=self.rank,
+                size=self.size,
+                name=f"{self._allotment.secret}.s{self._splits}",
+                generation=self.generation,
+                timeout=self.timeout,
+                connect_timeout=self._connect_timeout,
+            )
+        except BaseException as error:
+            self._failed("split_local", error)
+            raise
+
+    def abort(self, reason: str = "") -> None:
+        self._meetings.give_up(Verdict("Aborted", (), reason))
+
+    def close(self) -> None:
+        for region in list(self._regions):
+            region.close()
+        self._meetings.close()
+        # Whatever still refers to the mapping (a view, a thread inside a collective) keeps it for as long as it needs.
+        self._halves = None
+        self._gathers, self._reductions, self._broadcasts = {}, {}, {}
+
+    @property
+    def closed(self) -> bool:
+        return self._meetings.closed
+
+    def _enter(self, operation: str) -> None:
+        """Raises where no collective can begin."""
+        refusal = self._meetings.refusal(operation)
+        if refusal is not None:
+            raise refusal
+        if self._lent is not None:
+            if self._lent() is not None:
+                raise self._group.error(
+                    "ViewAlive",
+                    operation,
+                    "a view that allgatherv(copy=False) returned, or a slice of it, is still in use",
+                    "delete it, or copy what is needed beyond the next collective",
+                )
+            self._lent = None
+
+    def _failed(self, operation: str, error: BaseException) -> None:
+        """Breaks the group for an error in the middle of a collective: the other ranks cannot go on without this one."""
+        if isinstance(error, CommError):
+            if error.kind not in _HARMLESS and error.kind != "Closed":
+                self._meetings.give_up(Verdict.of(error))
+            return
+        if self._meetings.closed:  # by another thread, which took away what this one was using
+            raise self._group.closed(operation) from error
+        self._meetings.give_up(Verdict.of(error))
+
+    def _gather_plan(self, send: NDArray[Any], counts: Counts) -> GatherPlan:
+        found = check_counts("allgatherv", counts, self.size)
+        check_send("allgatherv", send, found, self.rank)
+        known = self._gathers.get((send.dtype, found))
+        if known is not None:
+            return known
+        plan = GatherPlan(self.rank, send.dtype, found)
+        self._lay(plan, "allgatherv")
+        self._remember(self._gathers, (send.dtype, found), plan)
+        return plan
+
+    def _reduction_plan(self, send: NDArray[Any], op: ReduceOp) -> ReducePlan:
+        check_reducible("allreduce", send, op)
+        plan = ReducePlan(self.rank, self.size, op, send.dtype, send.shape)
+        self._lay(plan, "allreduce")
+        self._remember(self._reductions, (op, send.dtype, send.shape), plan)
+        return plan
+
+    def _broadcast_plan(self, buf: NDArray[Any], root: int) -> BroadcastPlan:
+        check_plain("broadcast", "buf", buf)
+        found = check_root("broadcast", root, self.size)
+        if self.rank != found:
+            check_writeable("broadcast", "buf", buf)
+        plan = BroadcastPlan(found, buf.dtype, buf.shape)
+        self._lay(plan, "broadcast")
+        self._remember(self._broadcasts, (found, buf.dtype, buf.shape), plan)
+        return plan
+
+    def _lay(self, plan: Plan, operation: str) -> None:
+        """Gives a plan its places, in larger halves where these are too small: that depends on the call alone, so that
+        all ranks come to the same."""
+        halves = self._halves
+        if halves is None:
+            raise self._group.closed(operation)
+        if plan.bytes > halves.half:
+            half = segment.page_rounded(max(plan.bytes, 2 * halves.half))
+            try:
+                memory = self._allotment.allot(2 * half, operation, self.timeout, plan.signature)
+            except BaseException as error:
+                self._failed(operation, error)
+                raise
+            self._halves = halves = Halves(memory, 0, half)
+            self._gathers, self._reductions, self._broadcasts = {}, {}, {}
+        plan.lay(halves)
+
+    @staticmethod
+    def _remember(plans: dict[Any, Any], key: object, plan: Plan) -> None:
+        if len(plans) >= _REMEMBERED:
+            plans.clear()
+        plans[key] = plan
+
+
+def _checked_name(name: object) -> str:
+    if not segment.AVAILABLE:
+        raise invalid("connect", "shared memory needs Linux", "use kind='tcp'")
+    if name is None:
+        raise invalid("connect", "the group has no name", "pass name=, or set COBRE_SHM_NAME on every rank of the run")
+    if not isinstance(name, str) or not 0 < len(name) <= 150 or not segment.is_name(f"{segment.PREFIX}{name}.0"):
+        raise invalid("connect", f"{name!r} cannot name a group: use up to 150 letters, digits and _.+=:@-", name=name)
+    return name
