@@ -55,6 +55,8 @@ class ReduceOp(Enum):
     MIN = "min"
     MAX = "max"
 
+    __hash__ = object.__hash__  # members are looked up in every reduction; the usual one is a Python function
+
 
 class SharedRegion(ABC):
     """An array that the leader writes and all ranks read; one copy in memory where ranks can share it."""

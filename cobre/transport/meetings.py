@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cobre.errors import CommError
 from cobre.transport import futex
-from cobre.transport.control import Control, State, Verdict
+from cobre.transport.control import State, Verdict
 from cobre.transport.failures import Group, name_ranks
 from cobre.transport.fence import ORDERED, Fence
 from cobre.transport.forming import Meeting
@@ -117,7 +117,8 @@ class Meetings:
         states = [self.control.state(rank) for rank in range(self.group.size)]
         self.fence()
         for rank, state in enumerate(states):
-            if flags[rank].value == word:
+            found = flags[rank].value
+            if found == word:
                 continue
             if state == State.BROKEN:
                 raise self.control.verdict(rank).error(self.group, operation, rank)
@@ -125,7 +126,7 @@ class Meetings:
                 raise self.group.lost(operation, rank, "closed its communicator")
             if rank in gone:
                 raise self.group.lost(operation, rank, f"died (process {self.control.ranks[rank].process})")
-            if flags[rank].value & COUNTER == word & COUNTER:
+            if found & COUNTER == word & COUNTER:
                 raise self.group.mismatch(operation, [rank])
         for rank, state in enumerate(states):
             if state == State.BROKEN and rank != self.group.rank:  # it came, but something else was amiss
@@ -138,13 +139,13 @@ class Meetings:
 
     def _is_stopped(self, rank: int) -> bool:
         process = self.control.process(rank)
+        if process is None:
+            return False
         try:
-            return (
-                process is not None
-                and Path(f"/proc/{process[0]}/stat").read_text().rpartition(")")[2].split()[0] == "T"
-            )
+            fields = Path(f"/proc/{process[0]}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             return False
+        return fields[0] == "T"
 
     def refusal(self, operation: str) -> CommError | None:
         """The error of a call on a group that is closed or broken, else None."""

@@ -55,8 +55,9 @@ class GatherPlan:
 
     def __init__(self, rank: int, dtype: np.dtype[Any], counts: tuple[int, ...]) -> None:
         self.dtype, self.counts = dtype, counts
-        self.shape = (counts[rank],)
+        self.count = counts[rank]
         self.total = sum(counts)
+        self.whole_shape = (self.total,)
         self.bytes = self.total * dtype.itemsize
         self.signature = signature("allgatherv", dtype.str, dtype.descr, counts)
         ends = list(accumulate(counts))
@@ -66,8 +67,8 @@ class GatherPlan:
 
     def lay(self, halves: Halves) -> None:
         first = self.own.start * self.dtype.itemsize
-        self.mine = halves.windows(self.shape, self.dtype, first)
-        self.whole = halves.views((self.total,), self.dtype)
+        self.mine = halves.windows((self.count,), self.dtype, first)
+        self.whole = halves.views(self.whole_shape, self.dtype)
 
 
 class ReducePlan:

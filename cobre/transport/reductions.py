@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,11 @@ __all__ = ["reduce_in_order"]
 
 _UFUNCS: dict[ReduceOp, np.ufunc] = {ReduceOp.SUM: np.add, ReduceOp.MIN: np.minimum, ReduceOp.MAX: np.maximum}
 
+# An overflow is in the result; which rank computed it should not matter, so that none warns of it. Entering a context
+# in which numpy is quiet costs a fraction of making one with numpy.errstate each time.
+_QUIET = contextvars.copy_context()
+_QUIET.run(np.seterr, all="ignore")
+
 
 def reduce_in_order(op: ReduceOp, parts: Sequence[NDArray[Any]], out: NDArray[Any]) -> None:
     """``out`` becomes ((parts[0] op parts[1]) op parts[2]) ...; it may be parts[0] itself, but no other part.
@@ -23,13 +29,17 @@ def reduce_in_order(op: ReduceOp, parts: Sequence[NDArray[Any]], out: NDArray[An
     """
     if len(parts) == 1:
         out[...] = parts[0]
+    elif out.dtype.kind not in "fc":
+        _reduce(_UFUNCS[op], parts, out)
     else:
-        ufunc = _UFUNCS[op]
-        with np.errstate(all="ignore"):  # an overflow is in the result; which rank computed it should not matter
-            ufunc(parts[0], parts[1], out=out)
-            for part in parts[2:]:
-                ufunc(out, part, out=out)
+        _QUIET.copy().run(_reduce, _UFUNCS[op], parts, out)
     if out.dtype.kind in "fc":
         absent = out != out
-        if absent.any():
+        if np.count_nonzero(absent):
             out[absent] = np.nan
+
+
+def _reduce(ufunc: np.ufunc, parts: Sequence[NDArray[Any]], out: NDArray[Any]) -> None:
+    ufunc(parts[0], parts[1], out=out)
+    for part in parts[2:]:
+        ufunc(out, part, out=out)

@@ -91,27 +91,29 @@ class ShmCommunicator(Communicator):
         meetings = self._meetings
         if self._lent is not None or meetings.fault is not None or meetings.closed:
             self._enter("allgatherv")
+        half = meetings.sequence + 1 & 1
         try:
             plan = self._gathers[send.dtype, counts]
-        except (KeyError, TypeError, AttributeError):
+            if len(send) != plan.count:
+                raise ValueError  # the slow way says what is wrong, or finds that all is well
+            plan.mine[half][...] = send  # nobody reads it before this rank arrives
+        except (KeyError, TypeError, AttributeError, ValueError):
             plan = self._gather_plan(send, counts)
-        if send.shape != plan.shape:
-            check_send("allgatherv", send, plan.counts, self.rank)
-            send = send.reshape(plan.shape)
+            half = meetings.sequence + 1 & 1
+            plan.mine[half][...] = send.reshape(plan.count)
         if out is not None:
-            check_out("allgatherv", out, (plan.total,), plan.dtype)
+            if out.shape != plan.whole_shape or out.dtype is not plan.dtype or not out.flags.carray:
+                check_out("allgatherv", out, plan.whole_shape, plan.dtype)
         elif copy:
             out = np.empty(plan.total, plan.dtype)
         try:
-            half = meetings.sequence + 1 & 1
-            plan.mine[half][...] = send
             if out is None:
                 meetings.arrive(plan.signature, "allgatherv", self.timeout)
                 view = plan.whole[half].view(np.ndarray)
                 self._lent = weakref.ref(view)
                 return view
             if plan.bytes > _OVERLAP:
-                out[plan.own] = send
+                out[plan.own] = send.reshape(plan.count)
                 meetings.arrive(plan.signature, "allgatherv", self.timeout)
                 whole = plan.whole[half]
                 for place in plan.others:
@@ -128,14 +130,15 @@ class ShmCommunicator(Communicator):
         self, send: NDArray[Any], op: ReduceOp = ReduceOp.SUM, *, out: NDArray[Any] | None = None
     ) -> NDArray[Any]:
         meetings = self._meetings
-        self._enter("allreduce")
+        if self._lent is not None or meetings.fault is not None or meetings.closed:
+            self._enter("allreduce")
         try:
             plan = self._reductions[op, send.dtype, send.shape]
         except (KeyError, TypeError, AttributeError):
             plan = self._reduction_plan(send, op)
         if out is None:
             out = np.empty(plan.shape, plan.dtype)
-        else:
+        elif out.shape != plan.shape or out.dtype is not plan.dtype or not out.flags.carray:
             check_out("allreduce", out, plan.shape, plan.dtype)
         try:
             half = meetings.sequence + 1 & 1
@@ -154,7 +157,8 @@ class ShmCommunicator(Communicator):
 
     def broadcast(self, buf: NDArray[Any], root: int = 0) -> None:
         meetings = self._meetings
-        self._enter("broadcast")
+        if self._lent is not None or meetings.fault is not None or meetings.closed:
+            self._enter("broadcast")
         try:
             plan = self._broadcasts[root, buf.dtype, buf.shape]
         except (KeyError, TypeError, AttributeError):
@@ -252,7 +256,7 @@ class ShmCommunicator(Communicator):
             self._lent = None
 
     def _failed(self, operation: str, error: BaseException) -> None:
-        """Breaks the group for an error in the middle of a collective: the other ranks cannot go on without this one."""
+        """Breaks the group for an error in the middle of a collective: the others cannot go on without this rank."""
         if isinstance(error, CommError):
             if error.kind not in _HARMLESS and error.kind != "Closed":
                 self._meetings.give_up(Verdict.of(error))
