@@ -11,6 +11,7 @@ Words are ctypes objects over the mapping: the quickest way to read one from Pyt
 from __future__ import annotations
 
 import ctypes
+import itertools
 import mmap
 import os
 from dataclasses import dataclass
@@ -29,7 +30,6 @@ VERSION = 1
 MAX_SIZE = (4096 - 1024) // 2
 _HEADER, _BLOCK, _SLEEPERS = 4096, 512, 1024
 _TEXT = 224  # bytes of a verdict's reason
-_COUNTER = 0xFFFFFF
 
 
 class State(IntEnum):
@@ -65,7 +65,7 @@ class Verdict:
         if self.kind == "Aborted":
             by = "" if rank == group.rank else f" (by rank {rank})"
             return group.aborted(operation, f"{self.text or 'no reason was given'}{by}", self.blamed, self.text)
-        told = f"rank {rank} gave up: {self.text}"
+        told = f"the group is broken: {self.text}" if rank == group.rank else f"rank {rank} gave up: {self.text}"
         return group.error(self.kind, operation, told, ranks=list(self.blamed), reason=self.text)
 
 
@@ -117,14 +117,12 @@ class Control:
         self.header = _Header.from_buffer(memory)
         blocks = [_HEADER + _BLOCK * r for r in range(size)]
         self.ranks = [_Rank.from_buffer(memory, at) for at in blocks]
-        self.flags = [
-            [ctypes.c_uint64.from_buffer(memory, at + field.offset) for at in blocks]
-            for field in (_Rank.even, _Rank.odd)
-        ]
+        halves = (_Rank.even.offset, _Rank.odd.offset)
+        self.flags = [[ctypes.c_uint64.from_buffer(memory, at + half) for at in blocks] for half in halves]
         self.bells = [ctypes.c_uint32.from_buffer(memory, at + _Rank.bell.offset) for at in blocks]
         self.sleeping = [ctypes.c_uint16.from_buffer(memory, _SLEEPERS + 2 * r) for r in range(size)]
         self.sleepers = [ctypes.c_uint64.from_buffer(memory, _SLEEPERS + 8 * r) for r in range(-(-size // 4))]
-        self._rings = 0
+        self._rings = itertools.count()  # of all threads of this process
 
     @staticmethod
     def bytes_for(size: int) -> int:
@@ -133,9 +131,8 @@ class Control:
 
     def ring(self, rank: int) -> None:
         """Wakes a rank that sleeps, or keeps it from falling asleep."""
-        self._rings = (self._rings + 1) & _COUNTER
         # Whatever stood there must change, whoever else rings at this moment: each ringer has values of its own.
-        self.bells[rank].value = (self.rank + 1) << 20 & 0xFFF00000 | self._rings & 0xFFFFF
+        self.bells[rank].value = (self.rank + 1) << 20 | next(self._rings) & 0xFFFFF
         futex.wake(self.bells[rank])
 
     def ring_own(self, _: int) -> None:

@@ -14,6 +14,7 @@ _NUMBERS = {"x86_64": 202, "aarch64": 98, "riscv64": 98, "ppc64le": 221, "s390x"
 _NUMBER = _NUMBERS.get(platform.machine()) if sys.platform == "linux" else None
 _WAIT, _WAKE, _EVERYBODY = 0, 1, 2**31 - 1
 _NAP = 0.001  # seconds, where the system has no futex
+_LONGEST = 3600.0  # seconds of one sleep: a timeout may be infinite
 
 AVAILABLE = _NUMBER is not None
 """Whether the system lets a process sleep on a word; elsewhere ``wait`` takes short naps."""
@@ -34,7 +35,8 @@ def wait(word: ctypes.c_uint32, seen: int, timeout: float) -> None:
     if _syscall is None:
         time.sleep(min(timeout, _NAP))
         return
-    limit = _Timespec(int(timeout), int(timeout % 1.0 * 1e9))
+    seconds = min(timeout, _LONGEST)
+    limit = _Timespec(int(seconds), int(seconds % 1.0 * 1e9))
     address = ctypes.c_void_p(ctypes.addressof(word))
     number, operation = ctypes.c_long(_NUMBER or 0), ctypes.c_long(_WAIT)
     code = _syscall(number, address, operation, ctypes.c_uint32(seen), ctypes.byref(limit), None, ctypes.c_long(0))

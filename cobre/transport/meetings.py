@@ -32,6 +32,7 @@ class Meetings:
         self.sequence = 0
         self.fault: Verdict | None = None
         self.closed = False
+        self._process = os.getpid()
         self._watch = meeting.watch
         self._lock = threading.Lock()
         fence = self.fence = Fence()
@@ -162,7 +163,12 @@ class Meetings:
             self.control.give_up(verdict)
 
     def close(self) -> None:
-        """Says that this rank has left and ends the watch. From any thread; may be called twice."""
+        """Says that this rank has left and ends the watch. From any thread; may be called twice.
+
+        In a process that was forked from the rank's it does nothing: the rank itself is still there.
+        """
+        if os.getpid() != self._process:
+            return
         with self._lock:
             if self.closed:
                 return
@@ -172,6 +178,8 @@ class Meetings:
                 mine.state = State.CLOSED
             self.control.ring_all()
         self._watch.close()
+        # The mapping goes with the last reference to it; a thread inside a collective holds its own until it is out.
+        del self.control, self._flags, self._sleepers
 
     @staticmethod
     def closing_with(owner: object, meetings: Meetings) -> None:

@@ -88,7 +88,7 @@ class ReducePlan:
 
     def lay(self, halves: Halves) -> None:
         flat = (self.count,)
-        parts = [halves.views(flat, self.dtype, offset) for offset in self.offsets]
+        parts = [halves.windows(flat, self.dtype, offset) for offset in self.offsets]
         self.mine = halves.windows(self.shape, self.dtype, self.offsets[self.rank])
         self.parts = [[part[half].reshape(self.shape) for part in parts] for half in (0, 1)]
         self.slices = [[part[half][self.slice] for part in parts] for half in (0, 1)]

@@ -73,3 +73,8 @@ class Deathwatch:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
         self._watched = {}
+        self._on_death = _ignore
+
+
+def _ignore(_: int) -> None:
+    """What a closed watch calls: it refers to nothing."""
