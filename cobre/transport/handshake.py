@@ -1,0 +1,301 @@
+"""How a rank and the coordinator of a tcp group come to trust each other: bytes in, bytes out, no sockets.
+
+    rank                                        coordinator
+    HELLO      magic, version, terms, nonce  ->
+                                             <- CHALLENGE  own nonce, MAC over both: the coordinator proves itself first
+    PROOF      where its listener stands     ->
+                                             <- ROLL       who is missing, whenever that changes; or REFUSED, and why
+                                             <- WELCOME    where the other ranks listen, and the group's salt
+    READY      has met all others            ->
+                                             <- GO         everybody has
+
+Both hold the same token, which never crosses the wire. Everything after CHALLENGE is sealed: a number that counts up
+and a MAC (HMAC-SHA256) under a key made of the token, the HELLO and both nonces, so that nothing can be replayed, in
+this talk or another. Layouts are fixed and lengths bounded; what does not fit raises ``Stranger`` unread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+__all__ = [
+    "FRAME_LIMIT",
+    "ROSTER_LIMIT",
+    "VERSION",
+    "Caller",
+    "CoordinatorTalk",
+    "OtherVersion",
+    "Place",
+    "RankTalk",
+    "Say",
+    "Stranger",
+    "Terms",
+    "Ticket",
+    "pack_places",
+    "unpack_places",
+]
+
+VERSION = 1
+FRAME_LIMIT = 4096
+"""Bytes of a message that the coordinator reads."""
+ROSTER_LIMIT = 1 << 20
+"""Bytes of a message that a rank reads, once the coordinator has proved itself."""
+
+NONCE = 16
+_MAC = 32
+_MAGIC = b"cobretcp"
+_OPENING = struct.Struct("<8sBH")  # magic, message, version: these never change
+_HELLO = struct.Struct("<8sBHBIII16s16s")  # ... curve, generation, rank, size, run id hashed, nonce
+_CHALLENGE = struct.Struct("<8sBH16s32s")  # ... nonce, MAC
+_SEALED = struct.Struct("<BI")  # message, count
+_TICKET = struct.Struct("<8sBIIB16s32s")  # magic, message, from, to, channel, nonce, MAC
+
+
+class Stranger(Exception):
+    """The other side is not who it should be, or no rank at all. Nothing is said to it."""
+
+
+class OtherVersion(Exception):
+    """The other side speaks another version of the protocol; args: which."""
+
+
+class Say(IntEnum):
+    """The messages."""
+
+    HELLO = 1
+    CHALLENGE = 2
+    PROOF = 3
+    REFUSED = 4
+    ROLL = 5
+    WELCOME = 6
+    READY = 7
+    GO = 8
+    TICKET = 9
+    OTHER_VERSION = 10
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What the ranks of one group agree on."""
+
+    run_id: str
+    generation: int
+    size: int
+    curve: bool
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a rank listens: one port for all ranks above it, or one for each of them."""
+
+    host: str
+    ports: tuple[int, ...]
+
+    def port_for(self, steps: int) -> int:
+        """The port for the rank so many steps above."""
+        return self.ports[min(steps, len(self.ports)) - 1]
+
+    def pack(self) -> bytes:
+        host = self.host.encode()
+        return struct.pack(f"<HH{len(host)}s{len(self.ports)}H", len(host), len(self.ports), host, *self.ports)
+
+    @staticmethod
+    def unpack(data: bytes) -> Place:
+        try:
+            length, count = struct.unpack_from("<HH", data)
+            host, *ports = struct.unpack(f"<{length}s{count}H", data[4:])
+            return Place(host.decode(), tuple(ports))
+        except (struct.error, UnicodeDecodeError):
+            raise Stranger("no place") from None
+
+
+@dataclass(frozen=True)
+class Caller:
+    """What a rank said of itself, proven."""
+
+    rank: int
+    size: int
+    generation: int
+    same_run: bool
+    curve: bool
+    place: Place
+
+
+class _Sealed:
+    """Messages that only the two who hold the key can make, each once and in order."""
+
+    def __init__(self, key: bytes, ours: bytes, theirs: bytes) -> None:
+        self._ours, self._theirs = _mac(key, ours), _mac(key, theirs)
+        self._sent = self._heard = 0
+
+    def seal(self, say: Say, body: bytes) -> bytes:
+        data = _SEALED.pack(say, self._sent) + body
+        self._sent += 1
+        return data + _mac(self._ours, data)
+
+    def open(self, frame: bytes) -> tuple[Say, bytes]:
+        if len(frame) < _SEALED.size + _MAC:
+            raise Stranger("too short")
+        data, mac = frame[:-_MAC], frame[-_MAC:]
+        if not hmac.compare_digest(mac, _mac(self._theirs, data)):
+            raise Stranger("not sealed by the other side")
+        say, count = _SEALED.unpack_from(data)
+        if count != self._heard:
+            raise Stranger("out of order")
+        self._heard += 1
+        return Say(say), data[_SEALED.size :]
+
+
+class CoordinatorTalk:
+    """The coordinator's side of the talk with one caller."""
+
+    def __init__(self, token: bytes, terms: Terms, nonce: bytes) -> None:
+        self._token = token
+        self._terms = terms
+        self._nonce = nonce
+        self._hello = b""
+        self._sealed: _Sealed | None = None
+        self.caller: Caller | None = None
+
+    def hear(self, frame: bytes) -> tuple[Say, bytes]:
+        """The message, and what to send back at once (empty: nothing). Raises Stranger, OtherVersion."""
+        if self._sealed is None:
+            return Say.HELLO, self._challenge(frame)
+        say, body = self._sealed.open(frame)
+        if say is not (Say.PROOF if self.caller is None else Say.READY):
+            raise Stranger("out of turn")
+        if say is Say.PROOF:
+            _, _, _, curve, generation, rank, size, run, _ = _HELLO.unpack(self._hello)
+            same = hmac.compare_digest(run, _digest(self._terms.run_id))
+            self.caller = Caller(rank, size, generation, same, bool(curve), Place.unpack(body))
+        return say, b""
+
+    def say(self, say: Say, body: bytes = b"") -> bytes:
+        """A sealed message to the caller, who has said hello."""
+        assert self._sealed is not None
+        return self._sealed.seal(say, body)
+
+    def _challenge(self, frame: bytes) -> bytes:
+        if len(frame) < _OPENING.size:
+            raise Stranger("too short")
+        magic, say, version = _OPENING.unpack_from(frame)
+        if magic != _MAGIC or say != Say.HELLO:
+            raise Stranger("no rank")
+        if version != VERSION:
+            raise OtherVersion(version)
+        if len(frame) != _HELLO.size:
+            raise Stranger("no hello")
+        self._hello = frame
+        key = _mac(self._token, b"talk", frame, self._nonce)
+        self._sealed = _Sealed(key, b"coordinator", b"rank")
+        return _CHALLENGE.pack(_MAGIC, Say.CHALLENGE, VERSION, self._nonce, _mac(key, b"challenge"))
+
+    @staticmethod
+    def other_version() -> bytes:
+        """Said to a caller of another version, before it ends."""
+        return _OPENING.pack(_MAGIC, Say.OTHER_VERSION, VERSION)
+
+
+class RankTalk:
+    """A rank's side of its talk with the coordinator."""
+
+    def __init__(self, token: bytes, terms: Terms, rank: int, nonce: bytes) -> None:
+        self._token = token
+        fields = (int(terms.curve), terms.generation, rank, terms.size, _digest(terms.run_id), nonce)
+        self.hello = _HELLO.pack(_MAGIC, Say.HELLO, VERSION, *fields)
+        self._sealed: _Sealed | None = None
+
+    def hear(self, frame: bytes) -> tuple[Say, bytes]:
+        """The message and its body. Raises Stranger, OtherVersion."""
+        if self._sealed is not None:
+            return self._sealed.open(frame)
+        if len(frame) < _OPENING.size:
+            raise Stranger("too short")
+        magic, say, version = _OPENING.unpack_from(frame)
+        if magic != _MAGIC:
+            raise Stranger("no coordinator")
+        if say == Say.OTHER_VERSION:
+            raise OtherVersion(version)
+        if len(frame) != _CHALLENGE.size or say != Say.CHALLENGE:
+            raise Stranger("no challenge")
+        nonce, mac = _CHALLENGE.unpack(frame)[3:]
+        key = _mac(self._token, b"talk", self.hello, nonce)
+        if not hmac.compare_digest(mac, _mac(key, b"challenge")):
+            raise Stranger("the coordinator does not hold the token")
+        self._sealed = _Sealed(key, b"rank", b"coordinator")
+        return Say.CHALLENGE, b""
+
+    def say(self, say: Say, body: bytes = b"") -> bytes:
+        """A sealed message to the coordinator, which has proved itself."""
+        assert self._sealed is not None
+        return self._sealed.seal(say, body)
+
+
+class Ticket:
+    """How two ranks of the group, each told of the other by the coordinator, know each other at a listener.
+
+    salt: from WELCOME, fresh for each forming.
+    """
+
+    SIZE = _TICKET.size
+    STUB = _MAC
+    """Bytes of the answer."""
+
+    def __init__(self, token: bytes, salt: bytes, terms: Terms) -> None:
+        self._key = _mac(token, b"links", salt, struct.pack("<II", terms.generation, terms.size))
+
+    def write(self, rank: int, to: int, channel: int, nonce: bytes) -> bytes:
+        """What rank ``rank`` sends first when it calls ``to``."""
+        fields = struct.pack("<IIB16s", rank, to, channel, nonce)
+        return _TICKET.pack(_MAGIC, Say.TICKET, rank, to, channel, nonce, _mac(self._key, b"ticket", fields))
+
+    def read(self, frame: bytes, to: int) -> tuple[int, int]:
+        """The caller's rank and the channel. Raises Stranger."""
+        if len(frame) != _TICKET.size:
+            raise Stranger("no ticket")
+        magic, say, rank, addressee, channel, nonce, mac = _TICKET.unpack(frame)
+        fields = struct.pack("<IIB16s", rank, addressee, channel, nonce)
+        if magic != _MAGIC or say != Say.TICKET or addressee != to:
+            raise Stranger("no ticket for this rank")
+        if not hmac.compare_digest(mac, _mac(self._key, b"ticket", fields)):
+            raise Stranger("a forged ticket")
+        return rank, channel
+
+    def stub(self, ticket: bytes) -> bytes:
+        """The answer to a ticket, which shows that the rank that was called holds the token too."""
+        return _mac(self._key, b"stub", ticket)
+
+
+def pack_places(places: Sequence[tuple[str, int]]) -> bytes:
+    """Hosts and ports for WELCOME."""
+    return b"".join(struct.pack(f"<HH{len(h)}s", port, len(h), h) for h, port in ((h.encode(), p) for h, p in places))
+
+
+def unpack_places(data: bytes, count: int) -> list[tuple[str, int]]:
+    """Back again. Raises Stranger."""
+    found, at = [], 0
+    try:
+        for _ in range(count):
+            port, length = struct.unpack_from("<HH", data, at)
+            found.append((struct.unpack_from(f"<{length}s", data, at + 4)[0].decode(), port))
+            at += 4 + length
+    except (struct.error, UnicodeDecodeError):
+        raise Stranger("no roster") from None
+    return found
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def _mac(key: bytes, *parts: bytes) -> bytes:
+    """HMAC-SHA256 over the parts, each with its length, so that no two lists of parts look alike."""
+    digest = hmac.new(key, digestmod="sha256")
+    for part in parts:
+        digest.update(struct.pack("<Q", len(part)) + part)
+    return digest.digest()

@@ -1,0 +1,87 @@
+"""Who sends what to whom in each collective of a tcp group.
+
+Three shapes. *Direct*: everybody sends to everybody at once. *Star*: everybody sends to rank 0, which answers.
+*Spread*: each rank is given a share of the work and passes its result on to all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cobre.transport.communicator import ReduceOp
+from cobre.transport.reductions import reduce_in_order
+from cobre.transport.tcp_mesh import Mesh
+
+__all__ = ["Schedules"]
+
+_NOTHING = memoryview(b"")
+
+
+class Schedules:
+    """The collectives of rank ``rank`` of ``size`` over ``mesh``, inside a running collective.
+
+    spread_from: bytes from which a reduction or broadcast among three or more ranks is spread.
+    """
+
+    def __init__(self, mesh: Mesh, rank: int, size: int, spread_from: int = 1 << 16) -> None:
+        self._mesh = mesh
+        self._rank = rank
+        self._others = [peer for peer in range(size) if peer != rank]
+        self._size = size
+        self._spread_from = spread_from
+
+    def barrier(self) -> None:
+        """Star."""
+        exchange = self._mesh.exchange
+        nothing = [(peer, _NOTHING) for peer in self._others]
+        if self._size == 2:
+            exchange(nothing, nothing)
+        elif self._rank == 0:
+            exchange([], nothing)
+            exchange(nothing, [])
+        else:
+            exchange([(0, _NOTHING)], [(0, _NOTHING)])
+
+    def gather(self, out: memoryview, ends: Sequence[int]) -> None:
+        """Direct: ``out`` becomes everybody's bytes; rank r's end at ends[r], and this rank's own are there already."""
+        starts = [0, *ends]
+        own = out[starts[self._rank] : ends[self._rank]]
+        self._mesh.exchange(
+            [(peer, own) for peer in self._others],
+            [(peer, out[starts[peer] : ends[peer]]) for peer in self._others],
+        )
+
+    def broadcast(self, buf: memoryview, root: int) -> None:
+        """Direct, or spread: the root gives each other rank a share, which that passes on.
+
+        Everybody sends the root an empty message: it learns of a rank that made another call.
+        """
+        exchange = self._mesh.exchange
+        if self._rank == root:
+            calls = [(peer, _NOTHING) for peer in self._others]
+            exchange([(peer, buf) for peer in self._others], calls)
+        else:
+            exchange([(root, _NOTHING)], [(root, buf)])
+
+    def reduce(self, op: ReduceOp, send: NDArray[Any], out: NDArray[Any]) -> None:
+        """Direct: everybody reduces everything, in rank order. send, out: one-dimensional, contiguous."""
+        parts = [send if peer == self._rank else np.empty_like(send) for peer in range(self._size)]
+        views = [part.view(np.uint8).data if part.size else _NOTHING for part in parts]
+        self._mesh.exchange(
+            [(peer, views[self._rank]) for peer in self._others], [(peer, views[peer]) for peer in self._others]
+        )
+        _reduce(op, parts, out)
+
+
+def _reduce(op: ReduceOp, parts: list[NDArray[Any]], out: NDArray[Any]) -> None:
+    """Into ``out``, which may be one of the parts."""
+    if any(part is out for part in parts[1:]):
+        held = np.empty_like(out)
+        reduce_in_order(op, parts, held)
+        out[...] = held
+    else:
+        reduce_in_order(op, parts, out)

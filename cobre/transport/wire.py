@@ -1,0 +1,135 @@
+"""What two ranks of a tcp group say to each other: the header before every payload, and notices beside them.
+
+A payload is preceded by a header of 40 bytes that says which collective it belongs to. The receiver knows what must
+stand there, byte for byte, before it reads: whatever differs is a mismatch, and nothing is parsed to find that out.
+
+A notice travels on a channel of its own, past payloads that are stuck. It is 8 bytes, then a text of bounded length.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+__all__ = ["HEADER", "Abort", "Answer", "Ask", "Goodbye", "Notice", "NoticeReader", "Signatures", "header"]
+
+HEADER = 40
+"""Bytes before every payload."""
+
+_MAGIC = b"cbr1"
+_HEADER = struct.Struct("<4sIQ16sQ")  # magic, generation, sequence number, signature, bytes of payload
+_NOTICE = struct.Struct("<BBHI")  # what it is, kind of error, number of ranks, bytes of text
+_NOTICE_TEXT = 2048
+_NOTICE_RANKS = 256
+_KINDS = ("Aborted", "RankLost", "Timeout", "Mismatch", "Closed")
+_ABORT, _GOODBYE, _ASK, _ANSWER = 1, 2, 3, 4
+
+
+def header(generation: int, sequence: int, signature: bytes, length: int) -> bytes:
+    """The bytes that stand before ``length`` bytes of payload."""
+    return _HEADER.pack(_MAGIC, generation, sequence, signature, length)
+
+
+class Signatures:
+    """Sixteen bytes that stand for a call: its name and everything that must be the same on all ranks."""
+
+    def __init__(self, limit: int = 1024) -> None:
+        self._known: dict[tuple[Any, ...], bytes] = {}
+        self._limit = limit
+
+    def of(self, call: tuple[Any, ...]) -> bytes:
+        """The signature of a tuple of plain values and dtypes."""
+        known = self._known.get(call)
+        if known is None:
+            if len(self._known) >= self._limit:
+                self._known.clear()
+            text = repr(tuple(part.descr if isinstance(part, np.dtype) else part for part in call))
+            known = self._known[call] = hashlib.blake2b(text.encode(), digest_size=16).digest()
+        return known
+
+
+@dataclass(frozen=True)
+class Abort:
+    """The sender's group is broken: the kind of its error, whom it blames, and its words."""
+
+    kind: str
+    ranks: tuple[int, ...]
+    reason: str
+
+    def pack(self) -> bytes:
+        text = self.reason.encode("utf-8", "replace")[:_NOTICE_TEXT]
+        ranks = self.ranks[:_NOTICE_RANKS]
+        head = _NOTICE.pack(_ABORT, _KINDS.index(self.kind), len(ranks), len(text))
+        return head + struct.pack(f"<{len(ranks)}I", *ranks) + text
+
+
+@dataclass(frozen=True)
+class Goodbye:
+    """The sender has closed its communicator, after so many collectives."""
+
+    collectives: int
+
+    def pack(self) -> bytes:
+        return _NOTICE.pack(_GOODBYE, 0, 2, 0) + struct.pack("<Q", self.collectives)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """The sender's patience is at its end: whom does the receiver wait for?"""
+
+    def pack(self) -> bytes:
+        return _NOTICE.pack(_ASK, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The sender is inside a collective, and waits for these ranks."""
+
+    ranks: tuple[int, ...]
+
+    def pack(self) -> bytes:
+        ranks = self.ranks[:_NOTICE_RANKS]
+        return _NOTICE.pack(_ANSWER, 0, len(ranks), 0) + struct.pack(f"<{len(ranks)}I", *ranks)
+
+
+Notice = Abort | Goodbye | Ask | Answer
+
+
+class NoticeReader:
+    """Puts notices together from the pieces in which they arrive; holds at most one notice's bytes."""
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    def feed(self, data: bytes) -> list[Notice]:
+        """The notices that are complete now. Raises ValueError for bytes that are none."""
+        self._held += data
+        found = []
+        while (notice := self._next()) is not None:
+            found.append(notice)
+        return found
+
+    def _next(self) -> Notice | None:
+        if len(self._held) < _NOTICE.size:
+            return None
+        what, kind, count, length = _NOTICE.unpack_from(self._held)
+        if kind >= len(_KINDS) or count > _NOTICE_RANKS or length > _NOTICE_TEXT:
+            raise ValueError("no notice")
+        end = _NOTICE.size + 4 * count + length
+        if len(self._held) < end:
+            return None
+        body, self._held = self._held[_NOTICE.size : end], self._held[end:]
+        if what == _ASK:
+            return Ask()
+        if what == _GOODBYE and count == 2:
+            return Goodbye(struct.unpack_from("<Q", body)[0])
+        ranks = struct.unpack_from(f"<{count}I", body)
+        if what == _ANSWER:
+            return Answer(ranks)
+        if what == _ABORT:
+            return Abort(_KINDS[kind], ranks, body[4 * count :].decode("utf-8", "replace"))
+        raise ValueError("no notice")
