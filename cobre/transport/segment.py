@@ -117,6 +117,7 @@ class Segment:
         if self._made:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(_path(self.name))
+        _unlock_all(self._descriptor)
         os.close(self._descriptor)
         self._descriptor = -1
 
@@ -169,6 +170,11 @@ def _locked(descriptor: int, place: int, *, wait: bool) -> bool:
             return False
         raise
     return True
+
+
+def _unlock_all(descriptor: int) -> None:
+    """Closing is not enough: Python's mapping keeps a duplicate of the descriptor, and with it the locks."""
+    fcntl.fcntl(descriptor, _SET_LOCK, struct.pack(_FLOCK, fcntl.F_UNLCK, os.SEEK_SET, 0, 0, 0))
 
 
 def _is_locked(descriptor: int, place: int) -> bool:
