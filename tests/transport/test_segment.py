@@ -118,7 +118,7 @@ def test_a_name_is_checked(bad: str) -> None:
 
 
 def test_no_room_leaves_nothing(name: str) -> None:
-    with pytest.raises(OSError, match="o space left|too large|annot allocate"):
+    with pytest.raises(OSError, match=r"o space left|too large|annot allocate"):
         Segment.make(name, 2**60)
     assert not (DIRECTORY / name).exists()
 
