@@ -168,6 +168,8 @@ class _Forming:
         mine, everybody = self.group.rank, range(self.group.size)
 
         def complete() -> bool:
+            if mine and control.header.formed:  # whatever has become of the others since
+                return True
             if control.header.dispute:
                 size = control.header.dispute - 1
                 raise self.two_sizes(control.header.disputing, size, self.group.size)
@@ -177,9 +179,7 @@ class _Forming:
                     raise control.verdict(rank).error(self.group, "connect", rank)
                 if gone and not control.header.formed:  # once it has formed, claims go with the name
                     raise self.group.lost("connect", rank, f"(process {control.ranks[rank].process}) is gone")
-            if mine:
-                return bool(control.header.formed)
-            return all(control.state(rank) != State.ABSENT for rank in everybody)
+            return mine == 0 and all(control.state(rank) != State.ABSENT for rank in everybody)
 
         if not self.until(complete):
             missing = [rank for rank in everybody if control.state(rank) == State.ABSENT]

@@ -37,6 +37,7 @@ _HARMLESS = ("InvalidArgument", "ViewAlive", "OutOfMemory")
 _BARRIER, _FENCE = signature("barrier"), signature("fence")
 _SMALL = 8192  # bytes of all contributions up to which every rank reduces all of it by itself
 _OVERLAP = 32768  # bytes of a contribution from which it is copied into the result while others are still on their way
+_ARRAY = np.ndarray
 _REMEMBERED = 64  # calls of different shapes for which the places of data are kept
 
 
@@ -102,7 +103,12 @@ class ShmCommunicator(Communicator):
             half = meetings.sequence + 1 & 1
             plan.mine[half][...] = send.reshape(plan.count)
         if out is not None:
-            if out.shape != plan.whole_shape or out.dtype is not plan.dtype or not out.flags.carray:
+            if (
+                type(out) is not _ARRAY
+                or out.shape != plan.whole_shape
+                or out.dtype is not plan.dtype
+                or not out.flags.carray
+            ):
                 check_out("allgatherv", out, plan.whole_shape, plan.dtype)
         elif copy:
             out = np.empty(plan.total, plan.dtype)
@@ -112,19 +118,22 @@ class ShmCommunicator(Communicator):
                 view = plan.whole[half].view(np.ndarray)
                 self._lent = weakref.ref(view)
                 return view
-            if plan.bytes > _OVERLAP:
-                out[plan.own] = send.reshape(plan.count)
-                meetings.arrive(plan.signature, "allgatherv", self.timeout)
-                whole = plan.whole[half]
-                for place in plan.others:
-                    out[place] = whole[place]
-                return out
-            meetings.arrive(plan.signature, "allgatherv", self.timeout)
-            out[...] = plan.whole[half]
-            return out
+            return self._gather_into(out, plan, send, half)
         except BaseException as error:
             self._failed("allgatherv", error)
             raise
+
+    def _gather_into(self, out: NDArray[Any], plan: GatherPlan, send: NDArray[Any], half: int) -> NDArray[Any]:
+        if plan.bytes <= _OVERLAP:
+            self._meetings.arrive(plan.signature, "allgatherv", self.timeout)
+            out[...] = plan.whole[half]
+            return out
+        out[plan.own] = send.reshape(plan.count)
+        self._meetings.arrive(plan.signature, "allgatherv", self.timeout)
+        whole = plan.whole[half]
+        for place in plan.others:
+            out[place] = whole[place]
+        return out
 
     def allreduce(
         self, send: NDArray[Any], op: ReduceOp = ReduceOp.SUM, *, out: NDArray[Any] | None = None
@@ -138,7 +147,7 @@ class ShmCommunicator(Communicator):
             plan = self._reduction_plan(send, op)
         if out is None:
             out = np.empty(plan.shape, plan.dtype)
-        elif out.shape != plan.shape or out.dtype is not plan.dtype or not out.flags.carray:
+        elif type(out) is not _ARRAY or out.shape != plan.shape or out.dtype is not plan.dtype or not out.flags.carray:
             check_out("allreduce", out, plan.shape, plan.dtype)
         try:
             half = meetings.sequence + 1 & 1
