@@ -97,9 +97,11 @@ def _settings(system: str, rank: int, size: int, directory: Path) -> tuple[str, 
         secret.write_text(secrets.token_hex(16))
     if system == "shm":
         return "shm", {**common, "name": f"cobre-benchmark-{secret.read_text()}"}
-    common.update({"coordinator": "127.0.0.1", "port": 0, "token": secret.read_text()})
-    if system == "curve":
-        from cobre.transport import make_keys
+    common.update({"coordinator": "127.0.0.1", "port": 0})
+    if system == "tcp":
+        common["token"] = secret.read_text()
+    else:
+        from cobre.transport.curve import make_keys
 
         keys = directory / "keys"
         if not keys.exists():

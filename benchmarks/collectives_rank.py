@@ -132,7 +132,7 @@ def join_mpi(_: dict[str, Any]) -> Group:
         receive = [out, counts]
         return lambda: comm.Allgatherv(send, receive)
 
-    library = MPI.Get_library_version().replace("\x00", "").split("\n")[0].split(",")[0]
+    library = MPI.Get_library_version().replace("\x00", "").replace("Version:", "").split("\n")[0].split(",")[0]
     return Group(
         rank=comm.rank,
         size=comm.size,

@@ -80,7 +80,7 @@ def origin(results: Results) -> str:
     parts.append(", ".join(dict.fromkeys(seen.values())))
     groups = f"{method['passes']} groups" if method["passes"] > 1 else "one group"
     parts.append(f"{method['rounds']} rounds in each of {groups} a system")
-    return ". ".join(parts) + "."
+    return ". ".join(part for part in parts if part) + "."
 
 
 def tables(results: Results) -> Iterator[tuple[str, list[Row]]]:
