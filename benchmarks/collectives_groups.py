@@ -23,6 +23,7 @@ OURS = ("local", "shm", "tcp", "curve")
 
 _GROUP_SECONDS = 600.0  # a guard against a hang, far beyond what a group takes
 _COLLECTIVE_SECONDS = 120.0
+_LAST_WORDS_SECONDS = 3.0  # for the others, once a rank has failed
 
 
 class Failure(Exception):
@@ -136,9 +137,9 @@ def _address(process: subprocess.Popen[str], directory: Path) -> str:
 
 def _wait_for(processes: list[subprocess.Popen[str]], directory: Path) -> None:
     deadline = time.monotonic() + _GROUP_SECONDS
-    while any(process.poll() is None for process in processes):
-        if any(process.poll() for process in processes) or time.monotonic() > deadline:
-            break
+    while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
+        if any(process.poll() for process in processes):
+            deadline = min(deadline, time.monotonic() + _LAST_WORDS_SECONDS)
         time.sleep(0.2)
     codes = [process.poll() for process in processes]
     if any(code != 0 for code in codes):
@@ -147,7 +148,7 @@ def _wait_for(processes: list[subprocess.Popen[str]], directory: Path) -> None:
 
 def _told(directory: Path) -> str:
     """The last lines that the ranks wrote to their standard errors."""
-    texts = [path.read_text().strip().splitlines()[-8:] for path in sorted(directory.glob("errors-*.txt"))]
+    texts = [path.read_text().strip().splitlines()[-12:] for path in sorted(directory.glob("errors-*.txt"))]
     return "\n".join(line for lines in texts for line in lines) or "no rank wrote why"
 
 
