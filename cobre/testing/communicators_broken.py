@@ -23,7 +23,7 @@ Array = NDArray[Any]
 
 _FLOAT = np.dtype(np.float64)
 _BROKEN = {"Aborted", "Mismatch", "RankLost", "Timeout"}
-_SHORT, _LONG = 0.4, 60.0  # seconds: a wait that is meant to end in Timeout, one that is not
+_SHORT, _LONG = 0.6, 60.0  # seconds: a wait that is meant to end in Timeout, one that is not
 
 
 def _collectives(communicator: Communicator) -> dict[str, Callable[[], Any]]:
@@ -115,7 +115,7 @@ def check_abort_wakes_every_rank(communicator: Communicator) -> None:
     communicator.barrier()
     began = time.monotonic()
     if communicator.rank == last:
-        time.sleep(0.1)
+        time.sleep(0.3)
         communicator.abort("the reactor is on fire")
         communicator.abort("twice")
     error = _broken(communicator, "barrier", communicator.barrier, {"Aborted"})
@@ -129,14 +129,14 @@ def check_abort_from_another_thread(communicator: Communicator) -> None:
     communicator.timeout = _LONG
     communicator.barrier()
     if communicator.is_leader:
-        waker = threading.Timer(0.1, communicator.abort, ("a watchdog barked",))
+        waker = threading.Timer(0.3, communicator.abort, ("a watchdog barked",))
         waker.start()
         if communicator.size == 1:
             waker.join()  # nobody to wait for
         _broken(communicator, "allgatherv", _collectives(communicator)["allgatherv"], {"Aborted"})
         waker.join()
     else:
-        time.sleep(0.3)
+        time.sleep(0.6)
         _right_or_broken(communicator, {"Aborted"}, "a watchdog barked")
     _stays_broken(communicator, _BROKEN)
 
@@ -148,13 +148,13 @@ def check_close_from_another_thread(communicator: Communicator) -> None:
     if communicator.size == 1:
         return
     if communicator.is_leader:
-        closer = threading.Timer(0.1, communicator.close)
+        closer = threading.Timer(0.3, communicator.close)
         closer.start()
         _broken(communicator, "allgatherv", _collectives(communicator)["allgatherv"], {"Closed"})
         closer.join()
         _stays_broken(communicator, {"Closed"})
     else:
-        time.sleep(0.3)
+        time.sleep(0.6)
         _right_or_broken(communicator, {"RankLost", "Aborted"})
         _stays_broken(communicator, _BROKEN)
 
@@ -198,6 +198,7 @@ def check_split_groups_outlive_the_whole(communicator: Communicator) -> None:
     first, second = communicator.split_local(), communicator.split_local()
     with first, second:
         communicator.barrier()
+        still_works(first, 0)  # all ranks have left the barrier
         communicator.abort("only the whole")
         still_works(first, 1)
         communicator.close()

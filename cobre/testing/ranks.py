@@ -270,8 +270,8 @@ class RankGroup:
 
     def _meeting_place(self) -> dict[str, Any]:
         if self.kind == "shm":
-            return {"name": f"cobre-{secrets.token_hex(6)}"}
-        return {"token": secrets.token_hex(16)} if self.kind == "tcp" else {}
+            return {"name": f"test-{secrets.token_hex(6)}"}
+        return {"port": 0, "token": secrets.token_hex(16)} if self.kind == "tcp" else {}
 
     def start(self, function: Function, *args: Any, ranks: Iterable[int] | None = None) -> None:
         """Begins ``function(communicator, *args)`` on these ranks (by default all that live), and returns at once.

@@ -8,7 +8,7 @@ import pytest
 
 from cobre.testing.ranks import RankHost
 
-PRELOADED = ("cobre.testing.communicators", "tests.transport.deeds")
+PRELOADED = ("cobre.testing.communicators", "tests.transport.deeds", "tests.transport.fault_deeds")
 
 
 @pytest.fixture(scope="session")
