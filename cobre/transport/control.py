@@ -21,6 +21,7 @@ from pathlib import Path
 from cobre.errors import CommError
 from cobre.transport import futex
 from cobre.transport.failures import Group
+from cobre.transport.fence import be_fenced
 from cobre.transport.segment import page_rounded
 
 __all__ = ["MAGIC", "MAX_SIZE", "REASONS", "VERSION", "Control", "State", "Verdict", "started_at"]
@@ -29,7 +30,7 @@ MAGIC = 0x0065_7262_6F63_0001
 VERSION = 1
 MAX_SIZE = (4096 - 1024) // 2
 _HEADER, _BLOCK, _SLEEPERS = 4096, 512, 1024
-_TEXT = 224  # bytes of a verdict's reason
+_TEXT = 216  # bytes of a verdict's reason
 
 
 class State(IntEnum):
@@ -96,6 +97,7 @@ class _Rank(ctypes.Structure):
         ("process", ctypes.c_uint64),
         ("started", ctypes.c_uint64),
         ("namespace", ctypes.c_uint64),  # in which "process" is a number
+        ("fenced", ctypes.c_uint64),  # whether others can fence it
         ("answer", ctypes.c_uint64),  # what came of this rank's last attempt to attach to a segment
         ("reason", ctypes.c_uint64),
         ("blamed", ctypes.c_uint16 * 16),  # 1 + rank
@@ -148,7 +150,7 @@ class Control:
         """Says that this rank is there, and which process it is."""
         mine = self.ranks[self.rank]
         mine.process, mine.started = os.getpid(), started_at(os.getpid())
-        mine.namespace = _namespace()
+        mine.namespace, mine.fenced = _namespace(), be_fenced()
         mine.state = State.ATTACHED
 
     def process(self, rank: int) -> tuple[int, int] | None:

@@ -2,16 +2,26 @@
 
 One function, called at every publish (data, fence, flag) and every consume (flag, fence, data). On x86-64 stores are
 seen in the order in which they were made and loads are made in order, so that those places need none (``ORDERED``);
-elsewhere they do, and everywhere a store that must be seen before a *later load* is made needs one: a rank that goes to
-sleep says so and then looks once more, a rank that publishes does so and then looks who sleeps.
+elsewhere they do.
+
+Everywhere a store that must be seen before a *later load* is made needs one: a rank that goes to sleep says so and
+then looks once more, a rank that publishes does so and then looks who sleeps. Ranks publish all the time and seldom
+sleep: where the system can fence all of them at once, the sleeper does it for both sides (``fence_everybody``).
 """
 
 from __future__ import annotations
 
+import ctypes
 import platform
+import sys
 import threading
 
-__all__ = ["ORDERED", "Fence"]
+__all__ = ["ORDERED", "Fence", "be_fenced", "fence_everybody"]
+
+_GLOBAL_EXPEDITED, _REGISTER = 2, 4  # commands of membarrier(2)
+_NUMBERS = {"x86_64": 324, "aarch64": 283, "riscv64": 283, "ppc64le": 365, "s390x": 356}
+_NUMBER = _NUMBERS.get(platform.machine()) if sys.platform == "linux" else None
+_syscall = ctypes.CDLL(None).syscall if _NUMBER is not None else None
 
 ORDERED = platform.machine().lower() in ("x86_64", "amd64")
 """Whether the processor itself keeps stores in order and loads in order."""
@@ -36,3 +46,24 @@ class Fence:
     def __call__(self) -> None:
         self._release()
         self._acquire()
+
+
+def be_fenced() -> bool:
+    """Asks the system to let ``fence_everybody`` of other processes act on this one; False where it cannot."""
+    return _membarrier(_REGISTER)
+
+
+def fence_everybody() -> None:
+    """A full fence on every running thread of every process that asked for it, and on this one, before it returns.
+
+    Raises OSError where the system cannot: ask ``be_fenced`` first.
+    """
+    if not _membarrier(_GLOBAL_EXPEDITED):
+        raise OSError("the system does not let processes fence one another")
+
+
+def _membarrier(command: int) -> bool:
+    if _syscall is None:
+        return False
+    arguments = (ctypes.c_long(number) for number in (_NUMBER or 0, command, 0, 0))
+    return bool(_syscall(*arguments) == 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 import time
@@ -12,70 +13,74 @@ from cobre.errors import CommError
 from cobre.transport import futex
 from cobre.transport.control import State, Verdict
 from cobre.transport.failures import Group, name_ranks
-from cobre.transport.fence import ORDERED, Fence
+from cobre.transport.fence import ORDERED, Fence, fence_everybody
 from cobre.transport.forming import Meeting
 from cobre.transport.plans import COUNTER
 
 __all__ = ["Meetings"]
 
-# Looks at a flag (0.1 to 0.2 microseconds each) before a rank begins to yield its core, where every rank has one; a
-# rank that waits longer than all the yields (about 1 microsecond each where nobody wants the core) goes to sleep.
-_LOOKS, _YIELDS = 400, 200
+# Looks at a flag (0.1 to 0.2 microseconds each) before a rank begins to yield its core, where every rank can have one:
+# few, for two ranks may share a core all the same. A rank that waits longer than all the yields (about 1 microsecond
+# each where nobody wants the core) goes to sleep.
+_LOOKS, _YIELDS = 40, 200
 
 
 class Meetings:
     """One rank's view of who has arrived. ``arrive`` is the one thing that all collectives are made of."""
 
-    def __init__(self, group: Group, meeting: Meeting) -> None:
+    def __init__(self, group: Group, meeting: Meeting, timeout: float) -> None:
         self.group = group
         self.control = meeting.control
+        self.timeout = timeout
         self.sequence = 0
         self.fault: Verdict | None = None
         self.closed = False
+        self.hindered = False  # closed or at fault: the one question that every collective begins with
         self._process = os.getpid()
         self._watch = meeting.watch
         self._lock = threading.Lock()
-        fence = self.fence = Fence()
-        self._release, self._acquire = fence._release, fence._acquire
+        self.fence = Fence()
         own, everybody = group.rank, range(group.size)
         self._flags = [(flags[own], [flags[r] for r in everybody if r != own]) for flags in meeting.control.flags]
-        self._sleepers = meeting.control.sleepers
+        self._sleepers = _Sleepers.of(meeting.control.sleepers)
+        self._one_sided = all(meeting.control.ranks[r].fenced for r in everybody)
+        self._fenced = not (ORDERED and self._one_sided)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self._looks = range(_LOOKS if group.size <= cores else 1)
         self._yields = range(_YIELDS)
 
-    def arrive(self, signature: int, operation: str, timeout: float) -> None:
+    def arrive(self, signature: int, operation: str) -> None:
         """Says that this rank has come to its next collective, and returns when all have come to the same.
 
-        signature: which call it is. timeout: seconds. What ranks wrote before they arrived is seen after. Raises
-        CommError: Mismatch, RankLost, Timeout, Aborted, Closed.
+        signature: which call it is. What ranks wrote before they arrived is seen after. Raises CommError: Mismatch,
+        RankLost, Timeout, Aborted, Closed.
         """
         sequence = self.sequence = (self.sequence + 1) & COUNTER
         word = signature | sequence
         own, others = self._flags[sequence & 1]
-        if not ORDERED:
+        if self._fenced:
             self.fence()
-        own.value = word
-        self._release()  # the fence, written out: a call costs as much as all the rest of it
-        self._acquire()
-        for sleepers in self._sleepers:
-            if sleepers.value:
-                self._wake()
+            own.value = word
+            self.fence()
+        else:
+            own.value = word
+        if self._sleepers.value:
+            self._wake()
         for flag in others:
             if flag.value != word and not self._linger(flag, word):
-                self._sleep(word, operation, timeout)
+                self._sleep(word, operation)
                 break
-        if not ORDERED:
+        if self._fenced:
             self.fence()
 
-    def _linger(self, flag: object, word: int) -> bool:
+    def _linger(self, flag: ctypes.c_uint64, word: int) -> bool:
         """Looks for a short while; False where the flag did not come up."""
         for _ in self._looks:
-            if flag.value == word:  # type: ignore[attr-defined]
+            if flag.value == word:
                 return True
         for _ in self._yields:
             os.sched_yield()
-            if flag.value == word:  # type: ignore[attr-defined]
+            if flag.value == word:
                 return True
         return False
 
@@ -85,8 +90,9 @@ class Meetings:
             if sleeping.value == self.group.rank + 1:
                 self.control.ring(rank)
 
-    def _sleep(self, word: int, operation: str, timeout: float) -> None:
+    def _sleep(self, word: int, operation: str) -> None:
         """Sleeps until every flag shows ``word``."""
+        timeout = self.timeout
         deadline = time.monotonic() + timeout
         control, rank = self.control, self.group.rank
         flags, bell, sleeping = control.flags[word & 1], control.bells[rank], control.sleeping[rank]
@@ -97,7 +103,10 @@ class Meetings:
                 if not missing:
                     return
                 sleeping.value = missing[0] + 1
-                self.fence()
+                if self._one_sided:
+                    fence_everybody()
+                else:
+                    self.fence()
                 if flags[missing[0]].value == word:
                     continue
                 self._look(word, operation)
@@ -160,6 +169,7 @@ class Meetings:
             if self.closed or self.fault is not None:
                 return
             self.fault = verdict
+            self.hindered = True
             self.control.give_up(verdict)
 
     def close(self) -> None:
@@ -172,7 +182,7 @@ class Meetings:
         with self._lock:
             if self.closed:
                 return
-            self.closed = True
+            self.closed = self.hindered = True
             mine = self.control.ranks[self.group.rank]
             if mine.state != State.BROKEN:
                 mine.state = State.CLOSED
@@ -185,3 +195,19 @@ class Meetings:
     def closing_with(owner: object, meetings: Meetings) -> None:
         """Closes when ``owner`` is collected or the interpreter ends, for those who forgot."""
         weakref.finalize(owner, meetings.close)
+
+
+class _Sleepers:
+    """The words of all sleepers as one: ``value`` is 0 where nobody sleeps."""
+
+    def __init__(self, words: list[ctypes.c_uint64]) -> None:
+        self._words = words
+
+    @classmethod
+    def of(cls, words: list[ctypes.c_uint64]) -> _Sleepers | ctypes.c_uint64:
+        """The word itself, which is quicker to read, where up to four ranks share one."""
+        return words[0] if len(words) == 1 else cls(words)
+
+    @property
+    def value(self) -> int:
+        return next((word.value for word in self._words if word.value), 0)

@@ -27,19 +27,20 @@ def reduce_in_order(op: ReduceOp, parts: Sequence[NDArray[Any]], out: NDArray[An
     parts: at least one, all of out's shape and dtype. A NaN in a result is always the same NaN: which of two
     the processor keeps depends on where in memory they stand.
     """
-    if len(parts) == 1:
-        out[...] = parts[0]
-    elif out.dtype.kind not in "fc":
-        _reduce(_UFUNCS[op], parts, out)
-    else:
-        _QUIET.copy().run(_reduce, _UFUNCS[op], parts, out)
     if out.dtype.kind in "fc":
-        absent = out != out
-        if np.count_nonzero(absent):
-            out[absent] = np.nan
+        _QUIET.copy().run(_reduce, _UFUNCS[op], parts, out)
+    else:
+        _reduce(_UFUNCS[op], parts, out)
 
 
 def _reduce(ufunc: np.ufunc, parts: Sequence[NDArray[Any]], out: NDArray[Any]) -> None:
-    ufunc(parts[0], parts[1], out=out)
-    for part in parts[2:]:
-        ufunc(out, part, out=out)
+    if len(parts) == 1:
+        out[...] = parts[0]
+    else:
+        ufunc(parts[0], parts[1], out)
+        for part in parts[2:]:
+            ufunc(out, part, out)
+    if out.dtype.kind in "fc":
+        total = out.item() if out.size == 1 else out.sum()  # one that is not a number, where any element is not
+        if total != total:
+            out[out != out] = np.nan

@@ -36,7 +36,7 @@ class Allotment:
         self._meetings = meetings
         self._made = 0
 
-    def allot(self, size: int, operation: str, timeout: float, *call: object) -> mmap.mmap:
+    def allot(self, size: int, operation: str, *call: object) -> mmap.mmap:
         """Collective. Zeroed memory of at least ``size`` bytes that all ranks share.
 
         call: what all ranks must agree on. Raises CommError; OutOfMemory on all ranks where one cannot have it.
@@ -44,18 +44,18 @@ class Allotment:
         control, rank = self._meetings.control, self._group.rank
         self._made += 1
         name = f"{PREFIX}{self.secret}.{self._made}"
-        self._meetings.arrive(signature("allot", operation, size, *call), operation, timeout)
+        self._meetings.arrive(signature("allot", operation, size, *call), operation)
         segment, failed = None, _GRANTED
         try:
             if rank == 0:
                 segment, failed = _attempt(name, size)
                 control.header.granted = failed
-            self._meetings.arrive(signature("made", operation, size), operation, timeout)
+            self._meetings.arrive(signature("made", operation, size), operation)
             failed = int(control.header.granted)
             if failed == _GRANTED and rank != 0:
                 segment, failed = _attempt(name, None)
             control.ranks[rank].answer = failed
-            self._meetings.arrive(signature("attached", operation, size), operation, timeout)
+            self._meetings.arrive(signature("attached", operation, size), operation)
         finally:
             if segment is not None:
                 segment.release_name()

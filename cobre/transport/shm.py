@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -68,16 +68,16 @@ class ShmCommunicator(Communicator):
         capacity: int = 256 * 1024,
     ) -> None:
         self.rank, self.size, self.generation = check_group(rank, size, generation)
-        self.timeout = timeout
         self._name = _checked_name(name)
         self._connect_timeout = connect_timeout
         self._group = Group(self.backend, self.rank, self.size, self.generation)
         met = meet(self._group, self._name, max(1, capacity // 2), connect_timeout, Control.ring_own)
-        self._meetings = Meetings(self._group, met)
+        self._meetings = Meetings(self._group, met, timeout)
         self._allotment = Allotment(self._group, self._meetings, met.control.header.secret.decode())
         self._halves: Halves | None = Halves(
             met.segment.memory, Control.bytes_for(self.size), int(met.control.header.half)
         )
+        self._last = self._no_plan()  # of the latest call
         self._gathers: dict[Any, GatherPlan] = {}
         self._reductions: dict[Any, ReducePlan] = {}
         self._broadcasts: dict[Any, BroadcastPlan] = {}
@@ -89,12 +89,14 @@ class ShmCommunicator(Communicator):
     def allgatherv(
         self, send: NDArray[Any], counts: Counts, *, out: NDArray[Any] | None = None, copy: bool = True
     ) -> NDArray[Any]:
-        meetings = self._meetings
-        if self._lent is not None or meetings.fault is not None or meetings.closed:
-            self._enter("allgatherv")
+        meetings, lent = self._meetings, self._lent
+        if meetings.hindered or (lent is not None and lent() is not None):
+            self._refuse("allgatherv")
         half = meetings.sequence + 1 & 1
         try:
-            plan = self._gathers[send.dtype, counts]
+            plan = self._last
+            if counts is not plan.counts or send.dtype is not plan.dtype:
+                plan = self._last = self._gathers[send.dtype, tuple(counts)]
             if len(send) != plan.count:
                 raise ValueError  # the slow way says what is wrong, or finds that all is well
             plan.mine[half][...] = send  # nobody reads it before this rank arrives
@@ -114,8 +116,8 @@ class ShmCommunicator(Communicator):
             out = np.empty(plan.total, plan.dtype)
         try:
             if out is None:
-                meetings.arrive(plan.signature, "allgatherv", self.timeout)
-                view = plan.whole[half].view(np.ndarray)
+                meetings.arrive(plan.signature, "allgatherv")
+                view = plan.whole[half].view(_ARRAY)
                 self._lent = weakref.ref(view)
                 return view
             return self._gather_into(out, plan, send, half)
@@ -125,11 +127,11 @@ class ShmCommunicator(Communicator):
 
     def _gather_into(self, out: NDArray[Any], plan: GatherPlan, send: NDArray[Any], half: int) -> NDArray[Any]:
         if plan.bytes <= _OVERLAP:
-            self._meetings.arrive(plan.signature, "allgatherv", self.timeout)
+            self._meetings.arrive(plan.signature, "allgatherv")
             out[...] = plan.whole[half]
             return out
         out[plan.own] = send.reshape(plan.count)
-        self._meetings.arrive(plan.signature, "allgatherv", self.timeout)
+        self._meetings.arrive(plan.signature, "allgatherv")
         whole = plan.whole[half]
         for place in plan.others:
             out[place] = whole[place]
@@ -138,9 +140,9 @@ class ShmCommunicator(Communicator):
     def allreduce(
         self, send: NDArray[Any], op: ReduceOp = ReduceOp.SUM, *, out: NDArray[Any] | None = None
     ) -> NDArray[Any]:
-        meetings = self._meetings
-        if self._lent is not None or meetings.fault is not None or meetings.closed:
-            self._enter("allreduce")
+        meetings, lent = self._meetings, self._lent
+        if meetings.hindered or (lent is not None and lent() is not None):
+            self._refuse("allreduce")
         try:
             plan = self._reductions[op, send.dtype, send.shape]
         except (KeyError, TypeError, AttributeError):
@@ -152,12 +154,12 @@ class ShmCommunicator(Communicator):
         try:
             half = meetings.sequence + 1 & 1
             plan.mine[half][...] = send
-            meetings.arrive(plan.signature, "allreduce", self.timeout)
+            meetings.arrive(plan.signature, "allreduce")
             if plan.bytes <= _SMALL or self.size == 1:
                 reduce_in_order(op, plan.parts[half], out)
                 return out
             reduce_in_order(op, plan.slices[half], plan.piece[1 - half])
-            meetings.arrive(plan.second, "allreduce", self.timeout)
+            meetings.arrive(plan.second, "allreduce")
             out[...] = plan.result[1 - half]
             return out
         except BaseException as error:
@@ -165,9 +167,9 @@ class ShmCommunicator(Communicator):
             raise
 
     def broadcast(self, buf: NDArray[Any], root: int = 0) -> None:
-        meetings = self._meetings
-        if self._lent is not None or meetings.fault is not None or meetings.closed:
-            self._enter("broadcast")
+        meetings, lent = self._meetings, self._lent
+        if meetings.hindered or (lent is not None and lent() is not None):
+            self._refuse("broadcast")
         try:
             plan = self._broadcasts[root, buf.dtype, buf.shape]
         except (KeyError, TypeError, AttributeError):
@@ -178,7 +180,7 @@ class ShmCommunicator(Communicator):
             half = meetings.sequence + 1 & 1
             if self.rank == plan.root:
                 plan.mine[half][...] = buf
-            meetings.arrive(plan.signature, "broadcast", self.timeout)
+            meetings.arrive(plan.signature, "broadcast")
             if self.rank != plan.root:
                 buf[...] = plan.whole[half]
         except BaseException as error:
@@ -186,11 +188,11 @@ class ShmCommunicator(Communicator):
             raise
 
     def barrier(self) -> None:
-        meetings = self._meetings
-        if self._lent is not None or meetings.fault is not None or meetings.closed:
-            self._enter("barrier")
+        meetings, lent = self._meetings, self._lent
+        if meetings.hindered or (lent is not None and lent() is not None):
+            self._refuse("barrier")
         try:
-            meetings.arrive(_BARRIER, "barrier", self.timeout)
+            meetings.arrive(_BARRIER, "barrier")
         except BaseException as error:
             self._failed("barrier", error)
             raise
@@ -200,7 +202,7 @@ class ShmCommunicator(Communicator):
         extents, kind = check_region(shape, dtype)
         size = int(np.prod(extents, dtype=np.int64)) * kind.itemsize
         try:
-            memory = self._allotment.allot(size, "create_shared_region", self.timeout, extents, kind.str, kind.descr)
+            memory = self._allotment.allot(size, "create_shared_region", extents, kind.str, kind.descr)
         except BaseException as error:
             self._failed("create_shared_region", error)
             raise
@@ -212,7 +214,7 @@ class ShmCommunicator(Communicator):
         """A barrier under the name of a region's fence."""
         self._enter("fence")
         try:
-            self._meetings.arrive(_FENCE, "fence", self.timeout)
+            self._meetings.arrive(_FENCE, "fence")
         except BaseException as error:
             self._failed("fence", error)
             raise
@@ -221,7 +223,7 @@ class ShmCommunicator(Communicator):
         self._enter("split_local")
         self._splits += 1
         try:
-            self._meetings.arrive(signature("split_local"), "split_local", self.timeout)
+            self._meetings.arrive(signature("split_local"), "split_local")
             return ShmCommunicator(
                 rank=self.rank,
                 size=self.size,
@@ -242,27 +244,33 @@ class ShmCommunicator(Communicator):
             region.close()
         self._meetings.close()
         # Whatever still refers to the mapping (a view, a thread inside a collective) keeps it for as long as it needs.
-        self._halves = None
+        self._halves, self._last = None, self._no_plan()
         self._gathers, self._reductions, self._broadcasts = {}, {}, {}
 
     @property
     def closed(self) -> bool:
         return self._meetings.closed
 
+    @property
+    def timeout(self) -> float:
+        return self._meetings.timeout
+
+    @timeout.setter
+    def timeout(self, seconds: float) -> None:
+        self._meetings.timeout = seconds
+
     def _enter(self, operation: str) -> None:
         """Raises where no collective can begin."""
-        refusal = self._meetings.refusal(operation)
-        if refusal is not None:
-            raise refusal
-        if self._lent is not None:
-            if self._lent() is not None:
-                raise self._group.error(
-                    "ViewAlive",
-                    operation,
-                    "a view that allgatherv(copy=False) returned, or a slice of it, is still in use",
-                    "delete it, or copy what is needed beyond the next collective",
-                )
-            self._lent = None
+        if self._meetings.hindered or (self._lent is not None and self._lent() is not None):
+            self._refuse(operation)
+
+    def _refuse(self, operation: str) -> NoReturn:
+        raise self._meetings.refusal(operation) or self._group.error(
+            "ViewAlive",
+            operation,
+            "a view that allgatherv(copy=False) returned, or a slice of it, is still in use",
+            "delete it, or copy what is needed beyond the next collective",
+        )
 
     def _failed(self, operation: str, error: BaseException) -> None:
         """Breaks the group for an error in the middle of a collective: the others cannot go on without this rank."""
@@ -277,6 +285,8 @@ class ShmCommunicator(Communicator):
     def _gather_plan(self, send: NDArray[Any], counts: Counts) -> GatherPlan:
         found = check_counts("allgatherv", counts, self.size)
         check_send("allgatherv", send, found, self.rank)
+        if type(counts) is tuple:
+            found = counts  # the same object, when it comes again, is known at a glance
         known = self._gathers.get((send.dtype, found))
         if known is not None:
             return known
@@ -311,13 +321,18 @@ class ShmCommunicator(Communicator):
         if plan.bytes > halves.half:
             half = segment.page_rounded(max(plan.bytes, 2 * halves.half))
             try:
-                memory = self._allotment.allot(2 * half, operation, self.timeout, plan.signature)
+                memory = self._allotment.allot(2 * half, operation, plan.signature)
             except BaseException as error:
                 self._failed(operation, error)
                 raise
             self._halves = halves = Halves(memory, 0, half)
             self._gathers, self._reductions, self._broadcasts = {}, {}, {}
+            self._last = self._no_plan()
         plan.lay(halves)
+
+    def _no_plan(self) -> GatherPlan:
+        """One that no call can follow: it has no places."""
+        return GatherPlan(self.rank, np.dtype("u1"), (0,) * self.size)
 
     @staticmethod
     def _remember(plans: dict[Any, Any], key: object, plan: Plan) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 from cobre.errors import CommError
 from cobre.testing.ranks import RankGroup, RankHost
-from cobre.transport import Communicator, ReduceOp, create_communicator
+from cobre.transport import Communicator, ReduceOp, control, create_communicator, futex, meetings
 from cobre.transport.segment import DIRECTORY
 
 
@@ -249,3 +249,24 @@ def test_an_abort_wakes_sleepers_with_its_reason() -> None:
         return "returned"
 
     assert on_threads(3, work) == ["Aborted enough"] * 3
+
+
+@pytest.mark.parametrize("missing", ["membarrier", "order of stores", "futex"])
+def test_what_a_system_lacks_is_done_without(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    patches: dict[str, tuple[object, str, object]] = {
+        "membarrier": (control, "be_fenced", lambda: False),
+        "order of stores": (meetings, "ORDERED", False),
+        "futex": (futex, "_syscall", None),
+    }
+    monkeypatch.setattr(*patches[missing])
+
+    def work(communicator: Communicator) -> float:
+        total = np.zeros(1)
+        for round_ in range(200):
+            if round_ % 50 == communicator.rank:
+                time.sleep(0.01)
+            communicator.allreduce(total + 1.0, out=total)
+            total /= communicator.size
+        return float(total[0])
+
+    assert on_threads(3, work) == [200.0] * 3
