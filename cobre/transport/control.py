@@ -14,6 +14,7 @@ import ctypes
 import itertools
 import mmap
 import os
+import secrets
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -24,7 +25,10 @@ from cobre.transport.failures import Group
 from cobre.transport.fence import be_fenced
 from cobre.transport.segment import page_rounded
 
-__all__ = ["MAGIC", "MAX_SIZE", "REASONS", "VERSION", "Control", "State", "Verdict", "started_at"]
+__all__ = ["COUNTER", "MAGIC", "MAX_SIZE", "REASONS", "VERSION", "Control", "State", "Verdict", "started_at"]
+
+COUNTER = 0xFFFFFF
+"""The bits of a flag that count collectives; those above say which call it is."""
 
 MAGIC = 0x0065_7262_6F63_0001
 VERSION = 1
@@ -137,17 +141,21 @@ class Control:
         self.bells[rank].value = (self.rank + 1) << 20 | next(self._rings) & 0xFFFFF
         futex.wake(self.bells[rank])
 
-    def ring_own(self, _: int) -> None:
-        """Wakes whichever thread of this rank sleeps: a rank that it may be waiting for has died."""
-        self.ring(self.rank)
-
     def ring_all(self) -> None:
         """Wakes every other rank, and whichever thread of this one sleeps."""
         for rank in range(self.size):
             self.ring(rank)
 
+    def found(self, generation: int, half: int) -> None:
+        """Fills in the header of a new group, all but ``magic``."""
+        header = self.header
+        header.version, header.size, header.generation, header.half = VERSION, self.size, generation, half
+        header.secret = secrets.token_hex(16).encode()
+
     def register(self) -> None:
         """Says that this rank is there, and which process it is."""
+        # Flags read as "two collectives ago", so that the first of each parity finds them behind.
+        self.flags[0][self.rank].value, self.flags[1][self.rank].value = 0, COUNTER
         mine = self.ranks[self.rank]
         mine.process, mine.started = os.getpid(), started_at(os.getpid())
         mine.namespace, mine.fenced = _namespace(), be_fenced()

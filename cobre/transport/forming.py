@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import time
 from collections.abc import Callable
@@ -19,19 +20,23 @@ _PAUSE = 0.0005, 0.01  # seconds between two looks while the group forms: the fi
 
 
 class Meeting:
-    """A group that has formed: its segment (nameless by now), control pages and the watch over its processes."""
+    """A group that has formed: its memory (nameless by now), its control pages and the watch over its processes.
 
-    def __init__(self, segment: Segment, control: Control, watch: Deathwatch) -> None:
-        self.segment = segment
+    on_death of the watch: the rank that watches is woken, in case it waits for the one that died.
+    """
+
+    def __init__(self, memory: mmap.mmap, control: Control) -> None:
+        self.memory = memory
         self.control = control
-        self.watch = watch
+        others = {rank: control.process(rank) for rank in range(control.size) if rank != control.rank}
+        visible = {rank: process for rank, process in others.items() if process is not None}
+        self.watch = Deathwatch(visible, lambda _: control.ring(control.rank))
 
 
-def meet(group: Group, name: str, half: int, timeout: float, on_death: Callable[[Control, int], None]) -> Meeting:
+def meet(group: Group, name: str, half: int, timeout: float) -> Meeting:
     """Forms the group called ``name``: rank 0 makes the segment, the others attach, and its name goes.
 
-    half: bytes of one half of the data, as rank 0 has it. timeout: seconds until all must be there. on_death: called
-    in a thread of its own with a rank that died after the group had formed.
+    half: bytes of one half of the data, as rank 0 has it. timeout: seconds until all must be there.
 
     Raises CommError: InvalidArgument where the name is taken or the segment belongs to somebody else, OutOfMemory,
     Timeout with the missing ranks, RankLost, Mismatch where a rank came with another size.
@@ -43,14 +48,13 @@ def meet(group: Group, name: str, half: int, timeout: float, on_death: Callable[
     control = Control(segment.memory, group.rank, group.size)
     try:
         forming.gather(segment, control)
-        peers = {rank: control.process(rank) for rank in range(group.size) if rank != group.rank}
-        visible = {rank: process for rank, process in peers.items() if process is not None}
-        return Meeting(segment, control, Deathwatch(visible, lambda rank: on_death(control, rank)))
+        return Meeting(segment.memory, control)
     except BaseException as error:
         control.give_up(Verdict.of(error))
         raise
     finally:
         segment.release_name()
+        sweep(forming.name)  # where rank 0 was killed before it could
 
 
 class _Forming:
@@ -158,9 +162,6 @@ class _Forming:
                 f"rank {self.group.rank} is taken already, by process {taken}",
                 "start each rank once",
             )
-        # Flags read as "two collectives ago", so that the first of each parity finds them behind.
-        control.flags[0][self.group.rank].value = 0
-        control.flags[1][self.group.rank].value = 0xFFFFFF
         control.register()
 
     def gather(self, segment: Segment, control: Control) -> None:

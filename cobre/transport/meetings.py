@@ -11,11 +11,10 @@ from pathlib import Path
 
 from cobre.errors import CommError
 from cobre.transport import futex
-from cobre.transport.control import State, Verdict
+from cobre.transport.control import COUNTER, State, Verdict
 from cobre.transport.failures import Group, name_ranks
 from cobre.transport.fence import ORDERED, Fence, fence_everybody
 from cobre.transport.forming import Meeting
-from cobre.transport.plans import COUNTER
 
 __all__ = ["Meetings"]
 

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cobre.transport.communicator import ReduceOp
+from cobre.transport.control import COUNTER
 
-__all__ = ["COUNTER", "BroadcastPlan", "GatherPlan", "Halves", "Lent", "Plan", "ReducePlan", "signature"]
+__all__ = ["BroadcastPlan", "GatherPlan", "Halves", "Lent", "Plan", "ReducePlan", "signature"]
 
-COUNTER = 0xFFFFFF  # the bits of a flag that count collectives; those above say which call it is
 _LINE = 64  # bytes: contributions to a reduction start on cache lines of their own
 
 

@@ -14,7 +14,7 @@ from cobre.transport.communicator import SharedRegion
 from cobre.transport.failures import Group
 from cobre.transport.meetings import Meetings
 from cobre.transport.plans import signature
-from cobre.transport.segment import PREFIX, Segment
+from cobre.transport.segment import PREFIX, Segment, sweep
 
 if TYPE_CHECKING:
     from cobre.transport.shm import ShmCommunicator
@@ -59,6 +59,7 @@ class Allotment:
         finally:
             if segment is not None:
                 segment.release_name()
+            sweep(name)  # where rank 0 was killed before it could
         answers = [int(control.ranks[r].answer) for r in range(self._group.size)]
         refused = [r for r, answer in enumerate(answers) if answer != _GRANTED]
         if refused or segment is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
+from operator import index
 from typing import Any, NoReturn
 
 import numpy as np
@@ -25,7 +26,7 @@ from cobre.transport.checks import (
 from cobre.transport.communicator import Communicator, Counts, ReduceOp, SharedRegion
 from cobre.transport.control import Control, Verdict
 from cobre.transport.failures import Group, invalid
-from cobre.transport.forming import meet
+from cobre.transport.forming import Meeting, meet
 from cobre.transport.meetings import Meetings
 from cobre.transport.plans import BroadcastPlan, GatherPlan, Halves, Plan, ReducePlan, signature
 from cobre.transport.reductions import reduce_in_order
@@ -67,22 +68,21 @@ class ShmCommunicator(Communicator):
         connect_timeout: float = 30.0,
         capacity: int = 256 * 1024,
     ) -> None:
-        self.rank, self.size, self.generation = check_group(rank, size, generation)
-        self._name = _checked_name(name)
-        self._connect_timeout = connect_timeout
-        self._group = Group(self.backend, self.rank, self.size, self.generation)
-        met = meet(self._group, self._name, max(1, capacity // 2), connect_timeout, Control.ring_own)
-        self._meetings = Meetings(self._group, met, timeout)
-        self._allotment = Allotment(self._group, self._meetings, met.control.header.secret.decode())
-        self._halves: Halves | None = Halves(
-            met.segment.memory, Control.bytes_for(self.size), int(met.control.header.half)
-        )
+        group = Group(self.backend, *check_group(rank, size, generation))
+        met = meet(group, _checked_name(name), max(1, capacity // 2), connect_timeout)
+        self._begin(group, met, timeout)
+
+    def _begin(self, group: Group, met: Meeting, timeout: float) -> None:
+        self.rank, self.size, self.generation = group.rank, group.size, group.generation
+        self._group = group
+        self._meetings = Meetings(group, met, timeout)
+        self._allotment = Allotment(group, self._meetings, met.control.header.secret.decode())
+        self._halves: Halves | None = Halves(met.memory, Control.bytes_for(self.size), int(met.control.header.half))
         self._last = self._no_plan()  # of the latest call
         self._gathers: dict[Any, GatherPlan] = {}
         self._reductions: dict[Any, ReducePlan] = {}
         self._broadcasts: dict[Any, BroadcastPlan] = {}
         self._lent: weakref.ref[NDArray[Any]] | None = None
-        self._splits = 0
         self._regions: weakref.WeakSet[SegmentRegion] = weakref.WeakSet()
         Meetings.closing_with(self, self._meetings)
 
@@ -96,7 +96,7 @@ class ShmCommunicator(Communicator):
         try:
             plan = self._last
             if counts is not plan.counts or send.dtype is not plan.dtype:
-                plan = self._last = self._gathers[send.dtype, tuple(counts)]
+                plan = self._last = self._gathers[send.dtype, tuple(map(index, counts))]
             if len(send) != plan.count:
                 raise ValueError  # the slow way says what is wrong, or finds that all is well
             plan.mine[half][...] = send  # nobody reads it before this rank arrives
@@ -171,7 +171,8 @@ class ShmCommunicator(Communicator):
         if meetings.hindered or (lent is not None and lent() is not None):
             self._refuse("broadcast")
         try:
-            plan = self._broadcasts[root, buf.dtype, buf.shape]
+            known = root if type(root) is int else check_root("broadcast", root, self.size)
+            plan = self._broadcasts[known, buf.dtype, buf.shape]
         except (KeyError, TypeError, AttributeError):
             plan = self._broadcast_plan(buf, root)
         if self.rank != plan.root:
@@ -221,20 +222,20 @@ class ShmCommunicator(Communicator):
 
     def split_local(self) -> Communicator:
         self._enter("split_local")
-        self._splits += 1
+        half = segment.page_rounded(1)
         try:
+            memory = self._allotment.allot(Control.bytes_for(self.size) + 2 * half, "split_local")
+            control = Control(memory, self.rank, self.size)
+            if self.rank == 0:
+                control.found(self.generation, half)
+            control.register()
             self._meetings.arrive(signature("split_local"), "split_local")
-            return ShmCommunicator(
-                rank=self.rank,
-                size=self.size,
-                name=f"{self._allotment.secret}.s{self._splits}",
-                generation=self.generation,
-                timeout=self.timeout,
-                connect_timeout=self._connect_timeout,
-            )
         except BaseException as error:
             self._failed("split_local", error)
             raise
+        new = ShmCommunicator.__new__(ShmCommunicator)
+        new._begin(self._group, Meeting(memory, control), self.timeout)
+        return new
 
     def abort(self, reason: str = "") -> None:
         self._meetings.give_up(Verdict("Aborted", (), reason))
