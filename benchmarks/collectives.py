@@ -20,6 +20,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import statistics
 import sys
 from pathlib import Path
@@ -41,6 +42,7 @@ OPERATIONS = (
 
 def main() -> int:
     arguments = parsed()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # not without the ranks
     results = json.loads(arguments.source.read_text()) if arguments.source else measure(arguments)
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1) + "\n")
