@@ -17,6 +17,9 @@ as its ``kind``:
                       group is unharmed, and the call can be made again with better arguments
     ViewAlive         a view that an earlier ``allgatherv(copy=False)`` returned is still in use: likewise harmless
     OutOfMemory       shared memory for the call could not be had: raised on every rank, the group is unharmed
+    AddressInUse      another process is where rank 0 should be (its port, its name): raised on rank 0 as the group forms
+    Refused           this rank was turned away (its place is taken; tcp: wrong token, run id or generation), or who
+                      answered is not rank 0 of this run: raised as the group forms
     Closed            this communicator was closed before the call, or in the middle of it
     Mismatch          the ranks did not make the same call (other operation, counts, dtype or order)
     RankLost          a rank died, closed its communicator or cannot be reached any more

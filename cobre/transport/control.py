@@ -14,7 +14,6 @@ import ctypes
 import itertools
 import mmap
 import os
-import secrets
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -150,7 +149,7 @@ class Control:
         """Fills in the header of a new group, all but ``magic``."""
         header = self.header
         header.version, header.size, header.generation, header.half = VERSION, self.size, generation, half
-        header.secret = secrets.token_hex(16).encode()
+        header.secret = os.urandom(16).hex().encode()  # the module secrets would load a cryptography library
 
     def register(self) -> None:
         """Says that this rank is there, and which process it is."""

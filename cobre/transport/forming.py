@@ -38,8 +38,9 @@ def meet(group: Group, name: str, half: int, timeout: float) -> Meeting:
 
     half: bytes of one half of the data, as rank 0 has it. timeout: seconds until all must be there.
 
-    Raises CommError: InvalidArgument where the name is taken or the segment belongs to somebody else, OutOfMemory,
-    Timeout with the missing ranks, RankLost, Mismatch where a rank came with another size.
+    Raises CommError: AddressInUse where another rank 0 has the name, Refused where this rank's place is taken or the
+    segment is somebody else's, OutOfMemory, Timeout with the missing ranks, RankLost, Mismatch where a rank came with
+    another size.
     """
     if group.size > MAX_SIZE:
         raise invalid("connect", f"size is {group.size}, but at most {MAX_SIZE} ranks can share memory")
@@ -83,7 +84,8 @@ class _Forming:
         try:
             segment = Segment.make(self.name, size)
         except FileExistsError:
-            raise invalid(
+            raise self.group.error(
+                "AddressInUse",
                 "connect",
                 f"a group called {self.name} is forming already, or its name belongs to another user",
                 "two ranks 0 were started, or two runs share a name: give each run its own",
@@ -129,7 +131,7 @@ class _Forming:
             segment = Segment.attach(self.name)
         except OSError as error:
             raise self.group.error(
-                "InvalidArgument",
+                "Refused",
                 "connect",
                 f"the segment {self.name} cannot be attached to: {error.strerror or error}",
             ) from error
@@ -157,7 +159,7 @@ class _Forming:
         if not segment.claim(self.group.rank):
             taken = control.ranks[self.group.rank].process
             raise self.group.error(
-                "InvalidArgument",
+                "Refused",
                 "connect",
                 f"rank {self.group.rank} is taken already, by process {taken}",
                 "start each rank once",

@@ -51,8 +51,8 @@ class ShmCommunicator(Communicator):
     shared memory for data to begin with, as rank 0 has it; a collective that needs more makes more.
 
     Returns when all ranks have come; nothing has a name in /dev/shm from then on. Raises CommError: InvalidArgument
-    (a bad place or name, or one that is taken), OutOfMemory (/dev/shm is full), Mismatch (two sizes), RankLost, and
-    Timeout with the ranks that did not come.
+    (a bad place or name), AddressInUse or Refused (a name or place that is taken), OutOfMemory (/dev/shm is full),
+    Mismatch (two sizes), RankLost, and Timeout with the ranks that did not come.
     """
 
     backend = "shm"
