@@ -58,7 +58,7 @@ def contribution(dtype: np.dtype[Any], rank: int, count: int, salt: int = 0) -> 
             made[field] = base.reshape(-1, *[1] * (made[field].ndim - 1)) + len(field)
         return made
     if dtype.kind == "b":
-        return np.equal((base // 7 + rank) % 3, 0)
+        return np.equal(_spread(base) >> np.uint64(63), 0)
     if dtype.kind in "SU":
         return np.char.mod("%d", base).astype(dtype)
     if dtype.kind == "V":

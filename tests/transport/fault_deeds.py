@@ -162,11 +162,11 @@ def for_a_while(comm: Communicator, name: str, seconds: float) -> int:
 def die_there(comm: Communicator, name: str, victim: int, when: str | float) -> Loss:
     """The victim kills itself: before its third collective, after it, or a fraction of its lines of Python into it."""
     deed = DEEDS[name](comm)
+    comm.barrier()
+    if comm.rank != victim:  # may hear of the death while they are still at the collective before
+        return _until_lost(deed, 0)
     deed(0)
-    lines = _lines_of(deed, 1) if comm.rank == victim else 0
-    if comm.rank != victim:
-        deed(1)
-        return _until_lost(deed, 2)
+    lines = _lines_of(deed, 1)
     if when == "before":
         time.sleep(0.05)  # the others are waiting
     elif when == "after":

@@ -43,6 +43,14 @@ def test_a_rank_that_dies_is_named_at_once(rank_host: RankHost, kind: str, when:
             assert outcomes[victim].returncode == -signal.SIGKILL, outcomes[victim].describe()
             for outcome in outcomes[:victim] + outcomes[victim + 1 :]:
                 expect_loss(outcome, name, victim, {"RankLost", "Aborted"}, SOON)
+    if kind == "shm":
+        sweep(rank_host)
+
+
+def sweep(host: RankHost) -> None:
+    """A kill between the making of a segment and its last rank's attaching leaves its name until the next group."""
+    with RankGroup("shm", 1, host=host):
+        pass
 
 
 @pytest.mark.parametrize("name", deeds.HUGE)
@@ -82,7 +90,7 @@ def test_a_rank_that_never_arrives(rank_host: RankHost, kind: str) -> None:
             absent = turn % SIZE
             for outcome in group.wait(ranks=[rank for rank in range(SIZE) if rank != absent]):
                 expect_loss(outcome, name, absent, {"Timeout", "Aborted"}, SHORT + SOON)
-                assert outcome.value.turns == 0
+                assert outcome.value.turns <= (name == "broadcast"), "a result without all contributions"
             group.start(deeds.repeat, name, False, SHORT, ranks=[absent])
             (late,) = group.wait(ranks=[absent])
             assert late.returned, late.describe()
