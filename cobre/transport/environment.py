@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from cobre.transport.failures import invalid
 
-__all__ = ["backend_of", "settings_of"]
+__all__ = ["backend_of", "settings_of", "state_directory"]
 
 _MILLISECONDS = 1e-3
 
@@ -63,6 +64,16 @@ def settings_of(backend: str, environment: Mapping[str, str] | None = None) -> d
         for variable, (setting, how) in _VARIABLES[backend].items()
         if given.get(variable)
     }
+
+
+def state_directory(environment: Mapping[str, str] | None = None) -> Path:
+    """Where programs keep what they know from one run to the next: ``XDG_STATE_HOME``, else ``~/.local/state``.
+
+    environment: read instead of the process's. Raises RuntimeError for a user without a home.
+    """
+    given = os.environ if environment is None else environment
+    named = given.get("XDG_STATE_HOME", "")
+    return Path(named) if Path(named).is_absolute() else Path.home() / ".local" / "state"
 
 
 def _read(variable: str, text: str, how: str) -> Any:

@@ -53,6 +53,7 @@ _OPENING = struct.Struct("<8sBH")  # magic, message, version: these never change
 _HELLO = struct.Struct("<8sBHBIII16s16s")  # ... curve, generation, rank, size, run id hashed, nonce
 _CHALLENGE = struct.Struct("<8sBH16s32s")  # ... nonce, MAC
 _SEALED = struct.Struct("<BI")  # message, count
+_PLACE = struct.Struct("<HH")  # bytes of the host, number of ports; both follow
 _TICKET = struct.Struct("<8sBIIB16s32s")  # magic, message, from, to, channel, nonce, MAC
 
 
@@ -91,24 +92,31 @@ class Terms:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a rank listens: one port for all ranks above it, or one for each of them."""
+    """Where a rank listens: one port for all ranks above it, or a few (one a channel) for each of them."""
 
     host: str
     ports: tuple[int, ...]
 
-    def port_for(self, steps: int) -> int:
-        """The port for the rank so many steps above."""
-        return self.ports[min(steps, len(self.ports)) - 1]
+    def ports_for(self, steps: int, channels: int) -> tuple[int, ...]:
+        """The ports for the rank so many steps above, one for each channel. Raises Stranger where there are none."""
+        if len(self.ports) == 1:
+            return self.ports * channels
+        found = self.ports[(steps - 1) * channels : steps * channels]
+        if len(found) != channels:
+            raise Stranger("too few ports")
+        return found
 
     def pack(self) -> bytes:
         host = self.host.encode()
-        return struct.pack(f"<HH{len(host)}s{len(self.ports)}H", len(host), len(self.ports), host, *self.ports)
+        return _PLACE.pack(len(host), len(self.ports)) + struct.pack(
+            f"<{len(host)}s{len(self.ports)}H", host, *self.ports
+        )
 
     @staticmethod
     def unpack(data: bytes) -> Place:
         try:
-            length, count = struct.unpack_from("<HH", data)
-            host, *ports = struct.unpack(f"<{length}s{count}H", data[4:])
+            length, count = _PLACE.unpack_from(data)
+            host, *ports = struct.unpack(f"<{length}s{count}H", data[_PLACE.size :])
             return Place(host.decode(), tuple(ports))
         except (struct.error, UnicodeDecodeError):
             raise Stranger("no place") from None
@@ -148,7 +156,10 @@ class _Sealed:
         if count != self._heard:
             raise Stranger("out of order")
         self._heard += 1
-        return Say(say), data[_SEALED.size :]
+        try:
+            return Say(say), data[_SEALED.size :]
+        except ValueError:
+            raise Stranger("no message") from None
 
 
 class CoordinatorTalk:
@@ -271,21 +282,21 @@ class Ticket:
         return _mac(self._key, b"stub", ticket)
 
 
-def pack_places(places: Sequence[tuple[str, int]]) -> bytes:
-    """Hosts and ports for WELCOME."""
-    return b"".join(struct.pack(f"<HH{len(h)}s", port, len(h), h) for h, port in ((h.encode(), p) for h, p in places))
+def pack_places(places: Sequence[tuple[str, tuple[int, ...]]]) -> bytes:
+    """Hosts and their ports, for WELCOME."""
+    return b"".join(Place(host, ports).pack() for host, ports in places)
 
 
-def unpack_places(data: bytes, count: int) -> list[tuple[str, int]]:
+def unpack_places(data: bytes, count: int, channels: int) -> list[tuple[str, tuple[int, ...]]]:
     """Back again. Raises Stranger."""
     found, at = [], 0
-    try:
-        for _ in range(count):
-            port, length = struct.unpack_from("<HH", data, at)
-            found.append((struct.unpack_from(f"<{length}s", data, at + 4)[0].decode(), port))
-            at += 4 + length
-    except (struct.error, UnicodeDecodeError):
-        raise Stranger("no roster") from None
+    for _ in range(count):
+        end = at + _PLACE.size + 2 * channels + (_PLACE.unpack_from(data, at)[0] if len(data) >= at + 4 else 0)
+        place = Place.unpack(data[at:end])
+        if len(place.ports) != channels:
+            raise Stranger("no roster")
+        found.append((place.host, place.ports))
+        at = end
     return found
 
 

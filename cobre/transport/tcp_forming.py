@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import struct
@@ -27,30 +28,36 @@ from cobre.transport.handshake import (
     pack_places,
     unpack_places,
 )
+from cobre.transport.tcp_address import Address
 from cobre.transport.tcp_door import Connection, Gone, Listener, Loop, listen
 from cobre.transport.tcp_links import Link, Waiter
-from cobre.transport.tcp_streams import LinkMaker
+from cobre.transport.tcp_streams import CHANNELS, LinkMaker
 
 __all__ = ["Plan", "attend", "join"]
 
 _SALT = 32
 _REFUSAL = struct.Struct("<BB")  # which kind, whether it may be otherwise later
 _KINDS = ("Refused", "Mismatch", "Timeout", "RankLost", "Aborted")
-_SLICE = 0.05  # seconds between looks at what the loop cannot call back for
+_SLICE = 0.5  # seconds between looks at the clock
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.25  # seconds between knocks at a door that is not there
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a rank needs to know to take part. coordinator: host and port; bind: where this rank listens, if told."""
+    """What a rank needs to know to take part.
+
+    coordinator: where rank 0 is called. door: where rank 0 listens. bind: where
+    this rank listens for others, if it was told. make: (loop, host to listen at, host to be called at) -> LinkMaker.
+    """
 
     group: Group
     terms: Terms
     token: bytes
-    coordinator: tuple[str, int]
-    bind: str | None
+    coordinator: Address
+    door: str
+    bind: Address | None
     timeout: float
-    make: Callable[[Loop, str], LinkMaker]
+    make: Callable[[Loop, str, str], LinkMaker]
     announce: Callable[[str], object] | None = None
 
 
@@ -85,23 +92,23 @@ class _Door:
         self._listener = Listener(loop, stream, FRAME_LIMIT, self._heard)
         held.callback(self._close)
         self._listener.on_end(self._forget)
-        self.maker = plan.make(loop, stream.getsockname()[0])
+        self.maker = plan.make(loop, plan.door, "")  # the others know where they met rank 0
         held.callback(self.maker.close)
         if plan.announce is not None:
-            host = plan.coordinator[0]
-            plan.announce(f"[{host}]:{_port(stream)}" if ":" in host else f"{host}:{_port(stream)}")
+            plan.announce(plan.coordinator.at(int(stream.getsockname()[1])))
 
     def _bind(self) -> socket.socket:
-        host, port = self._plan.bind or self._plan.coordinator[0], self._plan.coordinator[1]
+        host, port = self._plan.door, self._plan.coordinator.port
         try:
             return listen(host, port, 256)
         except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                kind, advice = "AddressInUse", "another run may be there: give another port (COBRE_TCP_PORT)"
+            else:
+                kind, advice = "InvalidArgument", "give an address of this host, and a port that this user may take"
+            reason = error.strerror or error
             raise self._plan.group.error(
-                "AddressInUse" if error.errno == 98 else "Unreachable",
-                "connect",
-                f"cannot listen at {host}:{port}: {error.strerror or error}",
-                "another run may be using it: give another port (COBRE_TCP_PORT), or an address of this host",
-                address=f"{host}:{port}",
+                kind, "connect", f"cannot listen at {host}, port {port}: {reason}", advice, address=f"{host}:{port}"
             ) from None
 
     def await_ranks(self) -> None:
@@ -112,10 +119,9 @@ class _Door:
         salt = os.urandom(_SALT)
         self.maker.start(Ticket(self._plan.token, salt, self._plan.terms), [], self._left())
         self._welcomed = True
-        own = "", self.maker.place
         for rank in range(1, group.size):
-            places = [own, *((p.host, p) for p in (self._ranks[r][2].place for r in range(1, rank)))]
-            roster = [(host, place.port_for(rank - below)) for below, (host, place) in enumerate(places)]
+            below = [self.maker.place, *(self._ranks[other][2].place for other in range(1, rank))]
+            roster = [(place.host, place.ports_for(rank - at, len(CHANNELS))) for at, place in enumerate(below)]
             self._say(rank, Say.WELCOME, salt + pack_places(roster))
 
     def await_links(self) -> None:
@@ -137,7 +143,7 @@ class _Door:
         if self._left() <= 0.0:
             group = self._plan.group
             raise self._fail(group.timed_out("connect", absent, self._plan.timeout))
-        self._loop.once(min(self._left(), _SLICE))
+        self._loop.once(min(self._left(), self.maker.pace))
 
     def _heard(self, connection: Connection, message: bytes) -> None:
         """A message from a caller that has not proved itself yet."""
@@ -253,23 +259,23 @@ class _Visit:
 
     def _knock(self) -> Connection:
         while True:
-            try:
-                stream = socket.create_connection(self._plan.coordinator, timeout=max(self._left(), 0.001))
-                return Connection(stream, FRAME_LIMIT)
-            except OSError as error:
-                self._last = str(error.strerror or error)
+            for host in self._plan.coordinator.hosts:
+                try:
+                    address = host, self._plan.coordinator.port
+                    return Connection(socket.create_connection(address, timeout=max(self._left(), 0.001)), FRAME_LIMIT)
+                except OSError as error:
+                    self._last = str(error.strerror or error)
             self._rest()
 
     def _rest(self) -> None:
         if self._left() <= self._pause:
-            host, port = self._plan.coordinator
             raise self._plan.group.error(
                 "Timeout",
                 "connect",
-                f"no coordinator at {host}:{port} within {self._plan.timeout:g} s ({self._last})",
+                f"no coordinator at {self._plan.coordinator} within {self._plan.timeout:g} s ({self._last})",
                 "see that rank 0 runs, that the address is right, and that nothing between the hosts blocks the port",
                 ranks=[0],
-                address=f"{host}:{port}",
+                address=str(self._plan.coordinator),
                 timeout=self._plan.timeout,
             )
         time.sleep(self._pause)
@@ -288,7 +294,7 @@ class _Visit:
             door.write(talk.hello)
             self._await(talk, inbox, Say.CHALLENGE)
             door.limit = ROSTER_LIMIT
-            maker = plan.make(self._loop, plan.bind or door.stream.getsockname()[0])
+            maker = self._maker(door)
             held.callback(maker.close)
             door.write(talk.say(Say.PROOF, maker.place.pack()))
             welcome = self._await(talk, inbox, Say.WELCOME)
@@ -297,11 +303,13 @@ class _Visit:
         except Stranger as error:
             raise self._unknown(error) from None
         try:
-            maker.start(Ticket(plan.token, welcome[:_SALT], plan.terms), self._roster(welcome), max(self._left(), 0.1))
+            maker.start(
+                Ticket(plan.token, welcome[:_SALT], plan.terms), self._roster(welcome, door), max(self._left(), 0.1)
+            )
             while absent := maker.missing():
                 self._absent = absent
                 maker.poke()
-                self._turn(talk, inbox)
+                self._turn(talk, inbox, pace=maker.pace)
             door.write(talk.say(Say.READY))
             self._await(talk, inbox, Say.GO)
         except (Gone, Stranger, OSError) as error:
@@ -310,9 +318,16 @@ class _Visit:
             ) from None
         return maker.finish()
 
-    def _roster(self, welcome: bytes) -> list[tuple[str, int]]:
-        places = unpack_places(welcome[_SALT:], self._plan.group.rank)
-        return [(host or self._plan.coordinator[0], port) for host, port in places]
+    def _maker(self, door: Connection) -> LinkMaker:
+        """Listens where this rank was told to, else where it reaches the coordinator from; the latter can be called."""
+        here, bind = str(door.stream.getsockname()[0]), self._plan.bind
+        if bind is None:
+            return self._plan.make(self._loop, here, here)
+        return self._plan.make(self._loop, bind.hosts[0], here if bind.is_wildcard else bind.hosts[0])
+
+    def _roster(self, welcome: bytes, door: Connection) -> list[tuple[str, tuple[int, ...]]]:
+        places = unpack_places(welcome[_SALT:], self._plan.group.rank, len(CHANNELS))
+        return [(host or str(door.stream.getpeername()[0]), ports) for host, ports in places]
 
     def _await(self, talk: RankTalk, inbox: _Inbox, wanted: Say) -> bytes:
         """The body of the next message, once what comes before it is dealt with."""
@@ -323,11 +338,11 @@ class _Visit:
                     return body
             self._turn(talk, inbox, deal=False)
 
-    def _turn(self, talk: RankTalk, inbox: _Inbox, deal: bool = True) -> None:
+    def _turn(self, talk: RankTalk, inbox: _Inbox, deal: bool = True, pace: float = _SLICE) -> None:
         if self._left() <= 0.0:
             absent = self._absent if self._absent is not None else [0]
             raise self._plan.group.timed_out("connect", absent, self._plan.timeout)
-        self._loop.once(min(self._left(), _SLICE))
+        self._loop.once(min(self._left(), pace))
         while deal and (message := inbox.take()) is not None:
             self._take(talk, message)
 
@@ -361,13 +376,12 @@ class _Visit:
         )
 
     def _unknown(self, error: Stranger) -> CommError:
-        host, port = self._plan.coordinator
         return self._plan.group.error(
             "Refused",
             "connect",
-            f"what listens at {host}:{port} is not the coordinator of this run: {error}",
+            f"what listens at {self._plan.coordinator} is not the coordinator of this run: {error}",
             "give all ranks the same token or the keys that were made together, and see that no other run has the port",
-            address=f"{host}:{port}",
+            address=str(self._plan.coordinator),
         )
 
 
@@ -397,10 +411,6 @@ class _Inbox:
         if isinstance(first, bytes):
             return first
         raise first
-
-
-def _port(stream: socket.socket) -> int:
-    return int(stream.getsockname()[1])
 
 
 def _refusal(kind: str, why: str, again: bool, ranks: tuple[int, ...] = ()) -> bytes:

@@ -36,7 +36,7 @@ class Link(ABC):
     """No notice will come any more: the peer has gone."""
 
     @abstractmethod
-    def send(self, views: Sequence[memoryview]) -> int:
+    def send(self, views: Sequence[memoryview | bytes]) -> int:
         """How many bytes of ``views`` were taken, perhaps none. They may be changed then. Raises LinkDown."""
 
     @abstractmethod
@@ -90,7 +90,7 @@ class StreamLink(Link):
         self._sendmsg = payloads.sendmsg
         self._recvmsg_into = payloads.recvmsg_into
 
-    def send(self, views: Sequence[memoryview]) -> int:
+    def send(self, views: Sequence[memoryview | bytes]) -> int:
         try:
             return self._sendmsg(views if len(views) <= _PIECES else views[:_PIECES])
         except (BlockingIOError, InterruptedError):

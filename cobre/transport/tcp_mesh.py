@@ -11,70 +11,56 @@ are the ones that are missing, not those that wait as well.
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from threading import get_ident
+from time import monotonic
+from typing import Any
 
 from cobre.errors import CommError
 from cobre.transport.failures import Group, name_ranks
 from cobre.transport.tcp_links import Link, LinkDown, Waiter
-from cobre.transport.wire import HEADER, Abort, Answer, Ask, Goodbye, Notice, Signatures, header
+from cobre.transport.wire import HEADER, Abort, Answer, Ask, Goodbye, Notice, header
 
-__all__ = ["Mesh", "Part"]
+__all__ = ["PIECE", "Mesh", "Part"]
 
 Part = tuple[int, memoryview]
 """A peer, and the bytes that go to it or come from it."""
 
-_Result = TypeVar("_Result")
+PIECE = 1 << 18
+"""Bytes that are sent, or copied aside, at a time: they are still in the processor's cache for the second of the two."""
+
+_NO_WORK: Iterator[int] = iter(())
 _PATIENCE = 5.0  # seconds that ``close`` gives another thread to leave its collective
 _GRACE = 0.25  # seconds before the end of a wait at which the others are asked, or a tenth of the wait
 
 
-class _Outgoing:
-    """What is left to send to one peer."""
+class _Transfer:
+    """What is left to send to one peer, or to receive from it."""
 
-    __slots__ = ("link", "views")
+    __slots__ = ("expected", "found", "link", "unread", "views")
 
-    def __init__(self, link: Link, views: list[memoryview]) -> None:
+    def __init__(self, link: Link, views: list[memoryview], found: bytearray, expected: bytes) -> None:
         self.link = link
         self.views = views
+        self.found = found  # takes the header that comes
+        self.expected = expected
+        self.unread = HEADER
 
-    def advance(self) -> bool:
-        """Sends what goes without waiting; whether that was all."""
-        while self.views:
-            count = self.link.send(self.views)
-            if not count:
-                return False
-            _drop(self.views, count)
-        return True
+    def send(self) -> int:
+        """Sends what goes without waiting; how much that was."""
+        count = self.link.send(self.views[:2])
+        _drop(self.views, count)
+        return count
 
-
-class _Incoming:
-    """What is left to receive from one peer, and the header that must stand before it."""
-
-    __slots__ = ("expected", "found", "link", "missing", "views")
-
-    def __init__(self, link: Link, expected: bytes, view: memoryview) -> None:
-        self.link = link
-        self.expected: bytes | None = expected
-        self.found = bytearray(HEADER)
-        self.missing = HEADER
-        self.views = [memoryview(self.found), view] if len(view) else [memoryview(self.found)]
-
-    def advance(self) -> bool:
-        """Receives what is there; whether that was all. Raises _Foreign for another header."""
-        while self.views:
-            count = self.link.receive(self.views)
-            if not count:
-                return False
-            _drop(self.views, count)
-            if self.expected is not None:
-                self.missing -= count
-                if self.missing <= 0:
-                    if self.found != self.expected:
-                        raise _Foreign(self.link.peer)
-                    self.expected = None
-        return True
+    def receive(self) -> int:
+        """Receives what is there; how much that was. Raises _Foreign for another header."""
+        count = self.link.receive(self.views)
+        _drop(self.views, count)
+        if self.unread > 0:
+            self.unread -= count
+            if self.unread <= 0 and self.found != self.expected:
+                raise _Foreign(self.link.peer)
+        return count
 
 
 class _Foreign(Exception):
@@ -95,7 +81,6 @@ class Mesh:
         self._group = group
         self._links = links
         self._waiter = waiter
-        self._signatures = Signatures()
         self._sequence = 0
         self._signature = b""
         self._operation = ""
@@ -115,17 +100,18 @@ class Mesh:
         if self.failure is not None:
             raise self._broken(operation, self.failure)
 
-    def run(self, operation: str, call: tuple[Any, ...], steps: Callable[[], _Result]) -> _Result:
-        """A collective: ``steps`` makes its exchanges. ``call`` is what must be the same on all ranks."""
+    def run(self, operation: str, signature: bytes, steps: Callable[..., None], *arguments: Any) -> None:
+        """A collective: ``steps(*arguments)`` makes its exchanges; ranks whose signatures differ find a mismatch."""
         try:
-            self._owner = threading.get_ident()  # first this, then the check: ``abort`` and ``close`` do the reverse
-            self.check(operation)
+            self._owner = get_ident()  # first this, then the check: ``abort`` and ``close`` do the reverse
+            if self.closed or self.failure is not None:
+                self.check(operation)
             self._operation = operation
-            self._signature = self._signatures.of((operation, *call))
-            self._deadline = time.monotonic() + self.timeout
+            self._signature = signature
+            self._deadline = monotonic() + self.timeout
             self._asked = False
             self._sequence += 1
-            return steps()
+            steps(*arguments)
         except BaseException as error:
             self._fail(error)
             raise
@@ -134,39 +120,67 @@ class Mesh:
             if self.closed or self.failure is not None:
                 self._settle()
 
-    def exchange(self, out: Sequence[Part], into: Sequence[Part]) -> None:
+    def exchange(self, out: Sequence[Part], into: Sequence[Part], aside: Iterator[int] = _NO_WORK) -> None:
         """Sends and receives all of it. Raises CommError.
 
-        out: sent whole, header first; may be changed when this returns. into: filled whole.
+        out: sent whole, header first; may be changed when this returns. into: filled whole. aside: work of this rank's
+        own, done a step at a time in between, and wholly when this returns; each step yields a number above 0.
         """
         try:
-            self._exchange(out, into)
+            self._exchange(out, into, aside)
         except LinkDown as down:
             raise self._down(down) from None
         except _Foreign as foreign:
             raise self._group.mismatch(self._operation, foreign.args) from None
 
-    def _exchange(self, out: Sequence[Part], into: Sequence[Part]) -> None:
+    def _exchange(self, out: Sequence[Part], into: Sequence[Part], aside: Iterator[int]) -> None:
         links = self._links
         generation, sequence, signature = self._group.generation, self._sequence, self._signature
-        sending = []
+        length, head = -1, b""
+        sending: list[_Transfer] = []
         for peer, view in out:
-            head = memoryview(header(generation, sequence, signature, len(view)))
-            item = _Outgoing(links[peer], [head, view] if len(view) else [head])
-            if not item.advance():
-                sending.append(item)
-        receiving = []
+            if len(view) != length:
+                length = len(view)
+                head = header(generation, sequence, signature, length)
+            if length > PIECE:
+                sending.append(_Transfer(links[peer], _pieces(head, view), bytearray(), head))
+                continue
+            link = links[peer]
+            count = link.send((head, view) if length else (head,))
+            if count != HEADER + length:
+                views = [memoryview(head), view]
+                _drop(views, count)
+                sending.append(_Transfer(link, views, bytearray(), head))
+        receiving: list[_Transfer] = []
         for peer, view in into:
-            part = _Incoming(links[peer], header(generation, sequence, signature, len(view)), view)
-            if not part.advance():
-                receiving.append(part)
-        while sending or receiving:
-            self._wait(sending, receiving)
-            sending = [item for item in sending if not item.advance()]
-            receiving = [part for part in receiving if not part.advance()]
+            if len(view) != length:
+                length = len(view)
+                head = header(generation, sequence, signature, length)
+            found = bytearray(HEADER)
+            transfer = _Transfer(links[peer], [memoryview(found), view], found, head)
+            if not length:
+                transfer.views.pop()
+            receiving.append(transfer)
+        self._finish(sending, receiving, aside)
 
-    def _wait(self, sending: list[_Outgoing], receiving: list[_Incoming]) -> None:
-        left = self._deadline - time.monotonic()
+    def _finish(self, sending: list[_Transfer], receiving: list[_Transfer], aside: Iterator[int]) -> None:
+        """Goes on until nothing is left, a piece of each transfer in turn."""
+        while True:
+            moved = next(aside, 0)
+            for transfer in sending:
+                moved += transfer.send()
+            for transfer in receiving:
+                moved += transfer.receive()
+            if moved:
+                sending = [transfer for transfer in sending if transfer.views]
+                receiving = [transfer for transfer in receiving if transfer.views]
+            if not moved:
+                if not sending and not receiving:
+                    return
+                self._wait(sending, receiving)
+
+    def _wait(self, sending: list[_Transfer], receiving: list[_Transfer]) -> None:
+        left = self._deadline - monotonic()
         grace = min(_GRACE, 0.1 * self.timeout)
         waiting = [item.link for item in sending], [part.link for part in receiving]
         if left <= grace and not self._asked:
@@ -175,7 +189,7 @@ class Mesh:
             self._post(Ask())
         if self._waiter.wait(*waiting, left if self._asked else left - grace):
             self._heed(waiting)
-        elif self._asked and time.monotonic() >= self._deadline:
+        elif self._asked and monotonic() >= self._deadline:
             raise self._group.timed_out(self._operation, self._missing(waiting), self.timeout)
 
     def _heed(self, waiting: tuple[list[Link], list[Link]] = ([], [])) -> None:
@@ -283,7 +297,7 @@ class Mesh:
         self.closed = True
         self._waiter.wake()
         self._settle()
-        if self._owner != threading.get_ident():  # else in a signal handler, on top of the collective
+        if self._owner != get_ident():  # else in a signal handler, on top of the collective
             self._gone.wait(_PATIENCE)
 
     def _settle(self) -> None:
@@ -311,6 +325,10 @@ class Mesh:
 
 def _peers(waiting: tuple[Iterable[Link], Iterable[Link]]) -> tuple[int, ...]:
     return tuple({link.peer for links in waiting for link in links})
+
+
+def _pieces(head: bytes, view: memoryview) -> list[memoryview]:
+    return [memoryview(head), *(view[start : start + PIECE] for start in range(0, len(view), PIECE))]
 
 
 def _drop(views: list[memoryview], count: int) -> None:

@@ -6,7 +6,7 @@ Three shapes. *Direct*: everybody sends to everybody at once. *Star*: everybody 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from cobre.transport.tcp_mesh import Mesh
 __all__ = ["Schedules"]
 
 _NOTHING = memoryview(b"")
+_NO_WORK: Iterator[int] = iter(())
 
 
 class Schedules:
@@ -46,13 +47,13 @@ class Schedules:
         else:
             exchange([(0, _NOTHING)], [(0, _NOTHING)])
 
-    def gather(self, out: memoryview, ends: Sequence[int]) -> None:
-        """Direct: ``out`` becomes everybody's bytes; rank r's end at ends[r], and this rank's own are there already."""
-        starts = [0, *ends]
-        own = out[starts[self._rank] : ends[self._rank]]
+    def gather(self, own: memoryview, out: memoryview, spans: Sequence[slice], aside: Iterator[int] = _NO_WORK) -> None:
+        """Direct: ``out`` becomes everybody's bytes, rank r's at spans[r], but for this rank's ``own``.
+
+        aside: puts ``own`` in its place, a piece at a time.
+        """
         self._mesh.exchange(
-            [(peer, own) for peer in self._others],
-            [(peer, out[starts[peer] : ends[peer]]) for peer in self._others],
+            [(peer, own) for peer in self._others], [(peer, out[spans[peer]]) for peer in self._others], aside
         )
 
     def broadcast(self, buf: memoryview, root: int) -> None:
@@ -69,19 +70,10 @@ class Schedules:
 
     def reduce(self, op: ReduceOp, send: NDArray[Any], out: NDArray[Any]) -> None:
         """Direct: everybody reduces everything, in rank order. send, out: one-dimensional, contiguous."""
-        parts = [send if peer == self._rank else np.empty_like(send) for peer in range(self._size)]
+        own = send.copy() if np.may_share_memory(send, out) and self._rank else send
+        parts = [own if peer == self._rank else np.empty_like(send) for peer in range(self._size)]
         views = [part.view(np.uint8).data if part.size else _NOTHING for part in parts]
         self._mesh.exchange(
             [(peer, views[self._rank]) for peer in self._others], [(peer, views[peer]) for peer in self._others]
         )
-        _reduce(op, parts, out)
-
-
-def _reduce(op: ReduceOp, parts: list[NDArray[Any]], out: NDArray[Any]) -> None:
-    """Into ``out``, which may be one of the parts."""
-    if any(part is out for part in parts[1:]):
-        held = np.empty_like(out)
-        reduce_in_order(op, parts, held)
-        out[...] = held
-    else:
         reduce_in_order(op, parts, out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import os
 import socket
 from abc import ABC, abstractmethod
@@ -11,10 +12,11 @@ from cobre.transport.handshake import Place, Stranger, Ticket
 from cobre.transport.tcp_door import Connection, Listener, Loop, listen
 from cobre.transport.tcp_links import Link, StreamLink, StreamWaiter, Waiter
 
-__all__ = ["LinkMaker", "StreamMaker"]
+__all__ = ["CHANNELS", "LinkMaker", "StreamMaker"]
 
 _PAYLOADS, _NOTICES = 0, 1
-_CHANNELS = (_PAYLOADS, _NOTICES)
+CHANNELS = (_PAYLOADS, _NOTICES)
+"""The connections between two ranks."""
 
 
 class LinkMaker(ABC):
@@ -23,8 +25,11 @@ class LinkMaker(ABC):
     place: Place
     """Where this rank can be called."""
 
+    pace: float = 0.05
+    """Seconds between calls of ``poke``."""
+
     @abstractmethod
-    def start(self, ticket: Ticket, places: Sequence[tuple[str, int]], deadline: float) -> None:
+    def start(self, ticket: Ticket, places: Sequence[tuple[str, tuple[int, ...]]], deadline: float) -> None:
         """Calls the ranks below, which stand in rank order, and awaits those above. Raises OSError."""
 
     @abstractmethod
@@ -47,7 +52,7 @@ class LinkMaker(ABC):
 class StreamMaker(LinkMaker):
     """Two TCP streams for each pair of ranks."""
 
-    def __init__(self, loop: Loop, rank: int, size: int, host: str) -> None:
+    def __init__(self, loop: Loop, rank: int, size: int, host: str, advertised: str) -> None:
         self._loop = loop
         self._rank = rank
         self._size = size
@@ -56,16 +61,16 @@ class StreamMaker(LinkMaker):
         self._ticket: Ticket | None = None
         self._calling: dict[Connection, tuple[int, int, bytes]] = {}
         self._met: dict[tuple[int, int], socket.socket] = {}
-        self.place = Place(host, (self._stream.getsockname()[1],))
+        self.place = Place(advertised, (self._stream.getsockname()[1],))
 
-    def start(self, ticket: Ticket, places: Sequence[tuple[str, int]], deadline: float) -> None:
+    def start(self, ticket: Ticket, places: Sequence[tuple[str, tuple[int, ...]]], deadline: float) -> None:
         assert self._stream is not None
         self._ticket = ticket
         self._listener = Listener(self._loop, self._stream, Ticket.SIZE, self._heard)
         self._stream = None
-        for rank, (host, port) in enumerate(places):
-            for channel in _CHANNELS:
-                self._call(rank, channel, (host, port), deadline)
+        for rank, (host, ports) in enumerate(places):
+            for channel in CHANNELS:
+                self._call(rank, channel, (host, ports[channel]), deadline)
 
     def _call(self, rank: int, channel: int, address: tuple[str, int], deadline: float) -> None:
         assert self._ticket is not None
@@ -82,7 +87,7 @@ class StreamMaker(LinkMaker):
             return
         rank, channel, stub = self._calling.pop(connection)
         self._loop.remove(connection.stream)
-        if answer != stub:
+        if not hmac.compare_digest(answer, stub):
             connection.close()
             raise Stranger("a rank without the token")
         self._met[rank, channel] = connection.stream
@@ -91,7 +96,7 @@ class StreamMaker(LinkMaker):
         assert self._ticket is not None
         assert self._listener is not None
         rank, channel = self._ticket.read(message, self._rank)
-        if not self._rank < rank < self._size or channel not in _CHANNELS or (rank, channel) in self._met:
+        if not self._rank < rank < self._size or channel not in CHANNELS or (rank, channel) in self._met:
             raise Stranger("a ticket that was used")
         connection.write(self._ticket.stub(message))
         self._listener.release(connection)
@@ -104,7 +109,7 @@ class StreamMaker(LinkMaker):
         return [
             rank
             for rank in range(self._size)
-            if rank != self._rank and not all((rank, channel) in self._met for channel in _CHANNELS)
+            if rank != self._rank and not all((rank, channel) in self._met for channel in CHANNELS)
         ]
 
     def finish(self) -> tuple[Mapping[int, Link], Waiter]:

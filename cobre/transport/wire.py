@@ -11,11 +11,10 @@ from __future__ import annotations
 import hashlib
 import struct
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-__all__ = ["HEADER", "Abort", "Answer", "Ask", "Goodbye", "Notice", "NoticeReader", "Signatures", "header"]
+__all__ = ["HEADER", "Abort", "Answer", "Ask", "Goodbye", "Notice", "NoticeReader", "header", "signature"]
 
 HEADER = 40
 """Bytes before every payload."""
@@ -34,22 +33,13 @@ def header(generation: int, sequence: int, signature: bytes, length: int) -> byt
     return _HEADER.pack(_MAGIC, generation, sequence, signature, length)
 
 
-class Signatures:
-    """Sixteen bytes that stand for a call: its name and everything that must be the same on all ranks."""
+def signature(*call: object) -> bytes:
+    """Sixteen bytes that stand for a call: its name and everything that must be the same on all ranks.
 
-    def __init__(self, limit: int = 1024) -> None:
-        self._known: dict[tuple[Any, ...], bytes] = {}
-        self._limit = limit
-
-    def of(self, call: tuple[Any, ...]) -> bytes:
-        """The signature of a tuple of plain values and dtypes."""
-        known = self._known.get(call)
-        if known is None:
-            if len(self._known) >= self._limit:
-                self._known.clear()
-            text = repr(tuple(part.descr if isinstance(part, np.dtype) else part for part in call))
-            known = self._known[call] = hashlib.blake2b(text.encode(), digest_size=16).digest()
-        return known
+    call: plain values, tuples of them, and dtypes.
+    """
+    text = repr([part.descr if isinstance(part, np.dtype) else part for part in call])
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,55 @@
+"""Which ranks of a tcp group share a host, and the group that they form among themselves."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cobre.transport.communicator import Communicator
+from cobre.transport.local import LocalCommunicator
+
+__all__ = ["split_by_host"]
+
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_SEGMENTS = Path("/dev/shm")
+_BYTES = 64
+
+
+def split_by_host(whole: Communicator, connect_timeout: float) -> Communicator:
+    """Collective. A group in shared memory of the ranks of this rank's host, in their order here; alone, a local one.
+
+    Ranks share a host if they see the same boot, the same /dev/shm and run as the same user: then each can open what
+    the others make. Raises CommError.
+    """
+    own = np.zeros(2 * _BYTES, np.uint8)
+    own[:_BYTES] = _fingerprint()
+    own[_BYTES : _BYTES + 16] = np.frombuffer(uuid.uuid4().bytes, np.uint8)
+    found = whole.allgatherv(own, [own.size] * whole.size).reshape(whole.size, own.size)
+    mates = [rank for rank in range(whole.size) if np.array_equal(found[rank, :_BYTES], own[:_BYTES])]
+    if len(mates) == 1:
+        return LocalCommunicator(generation=whole.generation, timeout=whole.timeout)
+    from cobre.transport.shm import ShmCommunicator
+
+    return ShmCommunicator(
+        rank=mates.index(whole.rank),
+        size=len(mates),
+        name=found[mates[0], _BYTES : _BYTES + 16].tobytes().hex(),  # the lowest one's
+        generation=whole.generation,
+        timeout=whole.timeout,
+        connect_timeout=connect_timeout,
+    )
+
+
+def _fingerprint() -> NDArray[np.uint8]:
+    """What is the same on ranks that can share memory, as ``_BYTES`` bytes; where it cannot be told, like no other."""
+    try:
+        shared = os.stat(_SEGMENTS)
+        text = f"{_BOOT.read_text().strip()} {shared.st_dev} {shared.st_ino} {os.geteuid()}"
+    except OSError:
+        text = uuid.uuid4().hex
+    return np.frombuffer(hashlib.blake2b(text.encode(), digest_size=_BYTES).digest(), np.uint8)
