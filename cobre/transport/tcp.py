@@ -167,17 +167,12 @@ class TcpCommunicator(Communicator):
         name = "create_shared_region"
         self._mesh.check(name)
         extents, kind = check_region(shape, dtype)
-        have, everybody = np.ones(1, np.uint8), np.empty(self.size, np.uint8)
-        region = None
+        region, have = None, np.ones(1, np.uint8)
         try:
             region = _Region(self, extents, kind)
         except (MemoryError, ValueError):  # numpy's word for a shape that no address space holds
             have[0] = 0
-        everybody[self.rank] = have[0]
-        spans = [slice(rank, rank + 1) for rank in range(self.size)]
-        call = signature(name, kind, extents)
-        self._mesh.run(name, call, self._schedules.gather, have.data, everybody.data, spans)
-        lacking = np.flatnonzero(everybody == 0).tolist()
+        lacking = np.flatnonzero(self._share(name, have, kind, extents) == 0).tolist()
         if region is None or lacking:
             raise self._group.error(
                 "OutOfMemory",
@@ -189,9 +184,18 @@ class TcpCommunicator(Communicator):
         self._regions.add(region)
         return region
 
+    def _share(self, operation: str, own: NDArray[np.uint8], *call: object) -> NDArray[np.uint8]:
+        """The bytes of every rank, one row each. call: what else must be the same on all ranks."""
+        rows = np.empty((self.size, own.size), np.uint8)
+        rows[self.rank] = own
+        spans = [slice(rank * own.size, (rank + 1) * own.size) for rank in range(self.size)]
+        stamp = signature(operation, own.size, *call)
+        self._mesh.run(operation, stamp, self._schedules.gather, own.data, rows.reshape(-1).data, spans)
+        return rows
+
     def split_local(self) -> Communicator:
         self._mesh.check("split_local")
-        return split_by_host(self, self._connect_timeout)
+        return split_by_host(self, lambda own: self._share("split_local", own), self._connect_timeout)
 
     def abort(self, reason: str = "") -> None:
         self._mesh.abort(reason)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +21,18 @@ _SEGMENTS = Path("/dev/shm")
 _BYTES = 64
 
 
-def split_by_host(whole: Communicator, connect_timeout: float) -> Communicator:
+def split_by_host(
+    whole: Communicator, share: Callable[[NDArray[np.uint8]], NDArray[np.uint8]], connect_timeout: float
+) -> Communicator:
     """Collective. A group in shared memory of the ranks of this rank's host, in their order here; alone, a local one.
 
     Ranks share a host if they see the same boot, the same /dev/shm and run as the same user: then each can open what
-    the others make. Raises CommError.
+    the others make. share: gathers as many bytes of each rank, one row each. Raises CommError.
     """
     own = np.zeros(2 * _BYTES, np.uint8)
     own[:_BYTES] = _fingerprint()
     own[_BYTES : _BYTES + 16] = np.frombuffer(uuid.uuid4().bytes, np.uint8)
-    found = whole.allgatherv(own, [own.size] * whole.size).reshape(whole.size, own.size)
+    found = share(own)
     mates = [rank for rank in range(whole.size) if np.array_equal(found[rank, :_BYTES], own[:_BYTES])]
     if len(mates) == 1:
         return LocalCommunicator(generation=whole.generation, timeout=whole.timeout)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from threading import get_ident
 from time import monotonic
 from typing import Any
@@ -27,7 +28,7 @@ Part = tuple[int, memoryview]
 """A peer, and the bytes that go to it or come from it."""
 
 PIECE = 1 << 18
-"""Bytes that are sent, or copied aside, at a time: they are still in the processor's cache for the second of the two."""
+"""Bytes that are sent, or copied aside, at a time: the processor's cache holds them until the second of the two."""
 
 _NO_WORK: Iterator[int] = iter(())
 _PATIENCE = 5.0  # seconds that ``close`` gives another thread to leave its collective
@@ -87,7 +88,8 @@ class Mesh:
         self._deadline = 0.0
         self._asked = False
         self._answers: dict[int, tuple[int, ...]] = {}
-        self._left: dict[int, int] = {}  # peers that said goodbye, after how many collectives
+        self._left: dict[int, int] = {}  # peers that have left, after how many collectives
+        self._later: Abort | None = None  # what has befallen ranks that are further on
         self._owner: int | None = None  # the thread inside ``run``
         self._mutex = threading.Lock()
         self._gone = threading.Event()  # given back everything
@@ -111,6 +113,9 @@ class Mesh:
             self._deadline = monotonic() + self.timeout
             self._asked = False
             self._sequence += 1
+            if self._later is not None and self._later.sequence <= self._sequence:
+                self.failure, self._told = self._later, True
+                raise self._broken(operation, self.failure)
             steps(*arguments)
         except BaseException as error:
             self._fail(error)
@@ -217,11 +222,14 @@ class Mesh:
 
     def _take(self, link: Link, notice: Notice, waiting: tuple[list[Link], list[Link]]) -> None:
         if isinstance(notice, Abort):
-            if self.failure is None:
-                self.failure = Abort(notice.kind, notice.ranks, f"rank {link.peer} gave up: {notice.reason}")
-                self._told = True  # by the rank that met it
+            told = replace(notice, reason=f"rank {link.peer} gave up: {notice.reason}")
+            if notice.sequence > self._sequence:
+                self._later = self._later or told
+                self._left[link.peer] = notice.sequence - 1
+            elif self.failure is None:
+                self.failure, self._told = told, True  # by the rank that met it
         elif isinstance(notice, Goodbye):
-            self._left[link.peer] = notice.collectives
+            self._left.setdefault(link.peer, notice.collectives)
         elif isinstance(notice, Ask):
             link.post(Answer(_peers(waiting)).pack())
         else:
@@ -267,9 +275,9 @@ class Mesh:
         """Takes note of why the group is broken."""
         if self.failure is not None or self.closed:
             return
-        self._sequence -= 1
+        failed, self._sequence = self._sequence, self._sequence - 1
         if isinstance(error, CommError):
-            self.failure = Abort(error.kind, tuple(error.context.get("ranks", ())), error.message)
+            self.failure = Abort(error.kind, tuple(error.context.get("ranks", ())), error.message, failed)
         else:
             self.failure = Abort("Aborted", (), f"{type(error).__name__} in {self._operation}: {error}")
 

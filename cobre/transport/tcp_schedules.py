@@ -19,6 +19,7 @@ from cobre.transport.tcp_mesh import Mesh
 __all__ = ["Schedules"]
 
 _NOTHING = memoryview(b"")
+_SHORT = 1 << 14  # bytes of a payload that may wait
 _NO_WORK: Iterator[int] = iter(())
 
 
@@ -57,16 +58,29 @@ class Schedules:
         )
 
     def broadcast(self, buf: memoryview, root: int) -> None:
-        """Direct, or spread: the root gives each other rank a share, which that passes on.
+        """The root sends to all. Everybody shows rank 0 its call, and nobody returns before that has seen all of them.
 
-        Everybody sends the root an empty message: it learns of a rank that made another call.
+        A short payload of rank 0 waits until then; a long one is on its way meanwhile, and an empty message follows.
         """
         exchange = self._mesh.exchange
-        if self._rank == root:
-            calls = [(peer, _NOTHING) for peer in self._others]
-            exchange([(peer, buf) for peer in self._others], calls)
+        everybody = [(peer, _NOTHING) for peer in self._others]
+        payload = [(peer, buf) for peer in self._others]
+        zero = [(0, _NOTHING)]
+        if root == 0 and len(buf) <= _SHORT:
+            if self._rank == 0:
+                exchange([], everybody)
+                exchange(payload, [])
+            else:
+                exchange(zero, [(0, buf)])
+        elif root == 0:
+            exchange(payload, everybody) if self._rank == 0 else exchange(zero, [(0, buf)])
+            exchange(everybody, []) if self._rank == 0 else exchange([], zero)
+        elif self._rank == 0:
+            exchange([], everybody)
+            exchange(everybody, [(root, buf)])
         else:
-            exchange([(root, _NOTHING)], [(root, buf)])
+            exchange(zero, [])
+            exchange(*(payload, zero) if self._rank == root else ([], [*zero, (root, buf)]))
 
     def reduce(self, op: ReduceOp, send: NDArray[Any], out: NDArray[Any]) -> None:
         """Direct: everybody reduces everything, in rank order. send, out: one-dimensional, contiguous."""

@@ -3,7 +3,8 @@
 A payload is preceded by a header of 40 bytes that says which collective it belongs to. The receiver knows what must
 stand there, byte for byte, before it reads: whatever differs is a mismatch, and nothing is parsed to find that out.
 
-A notice travels on a channel of its own, past payloads that are stuck. It is 8 bytes, then a text of bounded length.
+A notice travels on a channel of its own, past payloads that are stuck. It is 16 bytes, then
+ranks and a text of bounded length.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ HEADER = 40
 
 _MAGIC = b"cbr1"
 _HEADER = struct.Struct("<4sIQ16sQ")  # magic, generation, sequence number, signature, bytes of payload
-_NOTICE = struct.Struct("<BBHI")  # what it is, kind of error, number of ranks, bytes of text
+_NOTICE = struct.Struct("<BBHIQ")  # what it is, kind of error, number of ranks, bytes of text, sequence number
 _NOTICE_TEXT = 2048
 _NOTICE_RANKS = 256
 _KINDS = ("Aborted", "RankLost", "Timeout", "Mismatch", "Closed")
@@ -44,16 +45,20 @@ def signature(*call: object) -> bytes:
 
 @dataclass(frozen=True)
 class Abort:
-    """The sender's group is broken: the kind of its error, whom it blames, and its words."""
+    """The sender's group is broken: the kind of its error, whom it blames, its words, and since which collective.
+
+    Ranks that are still in an earlier one, which the sender has finished, finish it too. 0: at once.
+    """
 
     kind: str
     ranks: tuple[int, ...]
     reason: str
+    sequence: int = 0
 
     def pack(self) -> bytes:
         text = self.reason.encode("utf-8", "replace")[:_NOTICE_TEXT]
         ranks = self.ranks[:_NOTICE_RANKS]
-        head = _NOTICE.pack(_ABORT, _KINDS.index(self.kind), len(ranks), len(text))
+        head = _NOTICE.pack(_ABORT, _KINDS.index(self.kind), len(ranks), len(text), self.sequence)
         return head + struct.pack(f"<{len(ranks)}I", *ranks) + text
 
 
@@ -64,7 +69,7 @@ class Goodbye:
     collectives: int
 
     def pack(self) -> bytes:
-        return _NOTICE.pack(_GOODBYE, 0, 2, 0) + struct.pack("<Q", self.collectives)
+        return _NOTICE.pack(_GOODBYE, 0, 0, 0, self.collectives)
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class Ask:
     """The sender's patience is at its end: whom does the receiver wait for?"""
 
     def pack(self) -> bytes:
-        return _NOTICE.pack(_ASK, 0, 0, 0)
+        return _NOTICE.pack(_ASK, 0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ class Answer:
 
     def pack(self) -> bytes:
         ranks = self.ranks[:_NOTICE_RANKS]
-        return _NOTICE.pack(_ANSWER, 0, len(ranks), 0) + struct.pack(f"<{len(ranks)}I", *ranks)
+        return _NOTICE.pack(_ANSWER, 0, len(ranks), 0, 0) + struct.pack(f"<{len(ranks)}I", *ranks)
 
 
 Notice = Abort | Goodbye | Ask | Answer
@@ -106,7 +111,7 @@ class NoticeReader:
     def _next(self) -> Notice | None:
         if len(self._held) < _NOTICE.size:
             return None
-        what, kind, count, length = _NOTICE.unpack_from(self._held)
+        what, kind, count, length, sequence = _NOTICE.unpack_from(self._held)
         if kind >= len(_KINDS) or count > _NOTICE_RANKS or length > _NOTICE_TEXT:
             raise ValueError("no notice")
         end = _NOTICE.size + 4 * count + length
@@ -115,11 +120,11 @@ class NoticeReader:
         body, self._held = self._held[_NOTICE.size : end], self._held[end:]
         if what == _ASK:
             return Ask()
-        if what == _GOODBYE and count == 2:
-            return Goodbye(struct.unpack_from("<Q", body)[0])
+        if what == _GOODBYE:
+            return Goodbye(sequence)
         ranks = struct.unpack_from(f"<{count}I", body)
         if what == _ANSWER:
             return Answer(ranks)
         if what == _ABORT:
-            return Abort(_KINDS[kind], ranks, body[4 * count :].decode("utf-8", "replace"))
+            return Abort(_KINDS[kind], ranks, body[4 * count :].decode("utf-8", "replace"), sequence)
         raise ValueError("no notice")
