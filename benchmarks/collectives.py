@@ -112,8 +112,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             system, size = group = groups[(at + turn) % len(groups)]
             if group in failures:
                 continue
-            if sys.stderr.isatty():
-                print(f"pass {turn + 1} of {arguments.passes}: {system}, {size} ranks", file=sys.stderr)
+            print(f"pass {turn + 1} of {arguments.passes}: {system}, {size} ranks", file=sys.stderr)
             try:
                 python = pythons.get(system)
                 done = run_mpi(system, python, size, plan) if python else run_ours(system, size, plan)
