@@ -58,7 +58,7 @@ def contribution(dtype: np.dtype[Any], rank: int, count: int, salt: int = 0) -> 
             made[field] = base.reshape(-1, *[1] * (made[field].ndim - 1)) + len(field)
         return made
     if dtype.kind == "b":
-        return np.equal(_spread(base) >> np.uint64(63), 0)
+        return (_spread(base) >> np.uint64(63)).astype(bool)
     if dtype.kind in "SU":
         return np.char.mod("%d", base).astype(dtype)
     if dtype.kind == "V":
@@ -118,11 +118,15 @@ def require_same(found: object, expected: Array, what: str) -> None:
     assert found.dtype == expected.dtype, f"{what}: dtype {found.dtype} instead of {expected.dtype}"
     assert found.shape == expected.shape, f"{what}: shape {found.shape} instead of {expected.shape}"
     if significant(found) != significant(expected):
-        flat, right = found.reshape(-1), expected.reshape(-1)
-        wrong = [i for i in range(flat.size) if significant(flat[i : i + 1]) != significant(right[i : i + 1])]
-        first = wrong[0]
+        flat, right = np.ascontiguousarray(found).reshape(-1), np.ascontiguousarray(expected).reshape(-1)
+        bytes_of = (flat.size, flat.dtype.itemsize)
+        differ = (flat.view(np.uint8).reshape(bytes_of) != right.view(np.uint8).reshape(bytes_of)).any(axis=1)
+        wrong = (
+            at for at in np.flatnonzero(differ) if significant(flat[at : at + 1]) != significant(right[at : at + 1])
+        )
+        first = next(wrong)
         raise AssertionError(
-            f"{what}: {len(wrong)} of {flat.size} elements are wrong, the first at {first}: "
+            f"{what}: {np.count_nonzero(differ)} of {flat.size} elements are wrong, the first at {first}: "
             f"{flat[first]!r} instead of {right[first]!r}"
         )
 
