@@ -24,10 +24,13 @@ from cobre.transport.failures import Group
 from cobre.transport.fence import be_fenced
 from cobre.transport.segment import page_rounded
 
-__all__ = ["COUNTER", "MAGIC", "MAX_SIZE", "REASONS", "VERSION", "Control", "State", "Verdict", "started_at"]
+__all__ = ["ASLEEP", "COUNTER", "MAGIC", "MAX_SIZE", "REASONS", "VERSION", "Control", "State", "Verdict", "started_at"]
 
 COUNTER = 0xFFFFFF
 """The bits of a flag that count collectives; those above say which call it is."""
+
+ASLEEP = 1 << 60
+"""The bit of a flag that says that its rank, which has arrived, sleeps: whoever arrives reads all flags anyway."""
 
 MAGIC = 0x0065_7262_6F63_0001
 VERSION = 1
@@ -126,7 +129,6 @@ class Control:
         self.flags = [[ctypes.c_uint64.from_buffer(memory, at + half) for at in blocks] for half in halves]
         self.bells = [ctypes.c_uint32.from_buffer(memory, at + _Rank.bell.offset) for at in blocks]
         self.sleeping = [ctypes.c_uint16.from_buffer(memory, _SLEEPERS + 2 * r) for r in range(size)]
-        self.sleepers = [ctypes.c_uint64.from_buffer(memory, _SLEEPERS + 8 * r) for r in range(-(-size // 4))]
         self._rings = itertools.count()  # of all threads of this process
 
     @staticmethod

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cobre.errors import CommError
 from cobre.transport import futex
-from cobre.transport.control import COUNTER, State, Verdict
+from cobre.transport.control import ASLEEP, COUNTER, State, Verdict
 from cobre.transport.failures import Group, name_ranks
 from cobre.transport.fence import ORDERED, Fence, fence_everybody
 from cobre.transport.forming import Meeting
@@ -22,6 +22,7 @@ __all__ = ["Meetings"]
 # few, for two ranks may share a core all the same. A rank that waits longer than all the yields (about 1 microsecond
 # each where nobody wants the core) goes to sleep.
 _LOOKS, _YIELDS = 40, 200
+_AWAKE = ~ASLEEP
 
 
 class Meetings:
@@ -34,14 +35,14 @@ class Meetings:
         self.sequence = 0
         self.fault: Verdict | None = None
         self.closed = False
-        self.hindered = False  # closed or at fault: the one question that every collective begins with
+        # Closed, at fault, or for whoever uses this not ready: the one question that every collective begins with.
+        self.hindered = False
         self._process = os.getpid()
         self._watch = meeting.watch
         self._lock = threading.Lock()
         self.fence = Fence()
         own, everybody = group.rank, range(group.size)
         self._flags = [(flags[own], [flags[r] for r in everybody if r != own]) for flags in meeting.control.flags]
-        self._sleepers = _Sleepers.of(meeting.control.sleepers)
         self._one_sided = all(meeting.control.ranks[r].fenced for r in everybody)
         self._fenced = not (ORDERED and self._one_sided)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -54,7 +55,7 @@ class Meetings:
         signature: which call it is. What ranks wrote before they arrived is seen after. Raises CommError: Mismatch,
         RankLost, Timeout, Aborted, Closed.
         """
-        sequence = self.sequence = (self.sequence + 1) & COUNTER
+        sequence = self.sequence = (self.sequence + 1) & 0xFFFFFF  # COUNTER: a constant is quicker than a name
         word = signature | sequence
         own, others = self._flags[sequence & 1]
         if self._fenced:
@@ -63,31 +64,34 @@ class Meetings:
             self.fence()
         else:
             own.value = word
-        if self._sleepers.value:
-            self._wake()
         for flag in others:
-            if flag.value != word and not self._linger(flag, word):
-                self._sleep(word, operation)
+            if flag.value != word:
+                self._attend(word, operation)
                 break
         if self._fenced:
             self.fence()
 
+    def _attend(self, word: int, operation: str) -> None:
+        """Rings for those who sleep until this rank arrives, then waits for those who have not."""
+        rank = self.group.rank
+        for other, flag in enumerate(self.control.flags[word & 1]):
+            if flag.value & ASLEEP and self.control.sleeping[other].value == rank + 1:
+                self.control.ring(other)
+        for flag in self._flags[word & 1][1]:
+            if not self._linger(flag, word):
+                self._sleep(word, operation)
+                return
+
     def _linger(self, flag: ctypes.c_uint64, word: int) -> bool:
         """Looks for a short while; False where the flag did not come up."""
         for _ in self._looks:
-            if flag.value == word:
+            if flag.value & _AWAKE == word:
                 return True
         for _ in self._yields:
             os.sched_yield()
-            if flag.value == word:
+            if flag.value & _AWAKE == word:
                 return True
         return False
-
-    def _wake(self) -> None:
-        """Rings for those who sleep until this rank arrives."""
-        for rank, sleeping in enumerate(self.control.sleeping):
-            if sleeping.value == self.group.rank + 1:
-                self.control.ring(rank)
 
     def _sleep(self, word: int, operation: str) -> None:
         """Sleeps until every flag shows ``word``."""
@@ -98,15 +102,16 @@ class Meetings:
         try:
             while True:
                 seen = bell.value
-                missing = [r for r in range(self.group.size) if flags[r].value != word]
+                missing = [r for r in range(self.group.size) if flags[r].value & _AWAKE != word]
                 if not missing:
                     return
                 sleeping.value = missing[0] + 1
+                flags[rank].value = word | ASLEEP
                 if self._one_sided:
                     fence_everybody()
                 else:
                     self.fence()
-                if flags[missing[0]].value == word:
+                if flags[missing[0]].value & _AWAKE == word:
                     continue
                 self._look(word, operation)
                 left = deadline - time.monotonic()
@@ -114,6 +119,7 @@ class Meetings:
                     raise self._timed_out(missing, operation, timeout)
                 futex.wait(bell, seen, left)
         finally:
+            flags[rank].value = word
             sleeping.value = 0
 
     def _look(self, word: int, operation: str) -> None:
@@ -126,7 +132,7 @@ class Meetings:
         states = [self.control.state(rank) for rank in range(self.group.size)]
         self.fence()
         for rank, state in enumerate(states):
-            found = flags[rank].value
+            found = flags[rank].value & _AWAKE
             if found == word:
                 continue
             if state == State.BROKEN:
@@ -162,6 +168,11 @@ class Meetings:
             return self.group.closed(operation)
         return None if self.fault is None else self.fault.error(self.group, operation, self.group.rank)
 
+    def unhinder(self) -> None:
+        """What hindered whoever uses this is over; closed or broken it stays."""
+        with self._lock:
+            self.hindered = self.closed or self.fault is not None
+
     def give_up(self, verdict: Verdict) -> None:
         """Breaks the group for all ranks, with the first reason that this rank had. From any thread."""
         with self._lock:
@@ -188,25 +199,9 @@ class Meetings:
             self.control.ring_all()
         self._watch.close()
         # The mapping goes with the last reference to it; a thread inside a collective holds its own until it is out.
-        del self.control, self._flags, self._sleepers
+        del self.control, self._flags
 
     @staticmethod
     def closing_with(owner: object, meetings: Meetings) -> None:
         """Closes when ``owner`` is collected or the interpreter ends, for those who forgot."""
         weakref.finalize(owner, meetings.close)
-
-
-class _Sleepers:
-    """The words of all sleepers as one: ``value`` is 0 where nobody sleeps."""
-
-    def __init__(self, words: list[ctypes.c_uint64]) -> None:
-        self._words = words
-
-    @classmethod
-    def of(cls, words: list[ctypes.c_uint64]) -> _Sleepers | ctypes.c_uint64:
-        """The word itself, which is quicker to read, where up to four ranks share one."""
-        return words[0] if len(words) == 1 else cls(words)
-
-    @property
-    def value(self) -> int:
-        return next((word.value for word in self._words if word.value), 0)

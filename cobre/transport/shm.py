@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Sequence
 from operator import index
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -89,9 +89,9 @@ class ShmCommunicator(Communicator):
     def allgatherv(
         self, send: NDArray[Any], counts: Counts, *, out: NDArray[Any] | None = None, copy: bool = True
     ) -> NDArray[Any]:
-        meetings, lent = self._meetings, self._lent
-        if meetings.hindered or (lent is not None and lent() is not None):
-            self._refuse("allgatherv")
+        meetings = self._meetings
+        if meetings.hindered and (self._lent is None or self._lent() is not None or meetings.refusal("allgatherv")):
+            self._enter("allgatherv")
         half = meetings.sequence + 1 & 1
         try:
             plan = self._last
@@ -119,6 +119,7 @@ class ShmCommunicator(Communicator):
                 meetings.arrive(plan.signature, "allgatherv")
                 view = plan.whole[half].view(_ARRAY)
                 self._lent = weakref.ref(view)
+                meetings.hindered = True
                 return view
             return self._gather_into(out, plan, send, half)
         except BaseException as error:
@@ -140,9 +141,9 @@ class ShmCommunicator(Communicator):
     def allreduce(
         self, send: NDArray[Any], op: ReduceOp = ReduceOp.SUM, *, out: NDArray[Any] | None = None
     ) -> NDArray[Any]:
-        meetings, lent = self._meetings, self._lent
-        if meetings.hindered or (lent is not None and lent() is not None):
-            self._refuse("allreduce")
+        meetings = self._meetings
+        if meetings.hindered:
+            self._enter("allreduce")
         try:
             plan = self._reductions[op, send.dtype, send.shape]
         except (KeyError, TypeError, AttributeError):
@@ -167,9 +168,9 @@ class ShmCommunicator(Communicator):
             raise
 
     def broadcast(self, buf: NDArray[Any], root: int = 0) -> None:
-        meetings, lent = self._meetings, self._lent
-        if meetings.hindered or (lent is not None and lent() is not None):
-            self._refuse("broadcast")
+        meetings = self._meetings
+        if meetings.hindered:
+            self._enter("broadcast")
         try:
             known = root if type(root) is int else check_root("broadcast", root, self.size)
             plan = self._broadcasts[known, buf.dtype, buf.shape]
@@ -189,9 +190,9 @@ class ShmCommunicator(Communicator):
             raise
 
     def barrier(self) -> None:
-        meetings, lent = self._meetings, self._lent
-        if meetings.hindered or (lent is not None and lent() is not None):
-            self._refuse("barrier")
+        meetings = self._meetings
+        if meetings.hindered:
+            self._enter("barrier")
         try:
             meetings.arrive(_BARRIER, "barrier")
         except BaseException as error:
@@ -261,17 +262,19 @@ class ShmCommunicator(Communicator):
         self._meetings.timeout = seconds
 
     def _enter(self, operation: str) -> None:
-        """Raises where no collective can begin."""
-        if self._meetings.hindered or (self._lent is not None and self._lent() is not None):
-            self._refuse(operation)
-
-    def _refuse(self, operation: str) -> NoReturn:
-        raise self._meetings.refusal(operation) or self._group.error(
-            "ViewAlive",
-            operation,
-            "a view that allgatherv(copy=False) returned, or a slice of it, is still in use",
-            "delete it, or copy what is needed beyond the next collective",
-        )
+        """Raises where no collective can begin: the group is closed or broken, or a view is in use."""
+        refusal = self._meetings.refusal(operation)
+        if refusal is not None:
+            raise refusal
+        if self._lent is not None and self._lent() is not None:
+            raise self._group.error(
+                "ViewAlive",
+                operation,
+                "a view that allgatherv(copy=False) returned, or a slice of it, is still in use",
+                "delete it, or copy what is needed beyond the next collective",
+            )
+        self._lent = None
+        self._meetings.unhinder()
 
     def _failed(self, operation: str, error: BaseException) -> None:
         """Breaks the group for an error in the middle of a collective: the others cannot go on without this rank."""
