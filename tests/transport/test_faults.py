@@ -17,7 +17,7 @@ SIZE = 3
 TIMEOUT = 60.0  # of collectives, where a death is to be seen long before
 SOON = 10.0  # seconds: far more than it takes, far less than TIMEOUT
 SHORT = 1.0  # of collectives that are to end in Timeout
-WHEN = ("before", 0.05, 0.3, 0.5, 0.7, 0.95, "after")
+WHEN = ("before", 0.05, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95, "after")
 
 # What an error may call the operation that a deed consists of.
 OPERATIONS = {name: {name.removeprefix("large ").removesuffix(" as a view")} for name in deeds.DEEDS}
@@ -37,18 +37,17 @@ def expect_loss(outcome: Outcome, name: str, victim: int, kinds: set[str], withi
 def test_a_rank_that_dies_is_named_at_once(rank_host: RankHost, kind: str, when: str | float) -> None:
     """Before, during (after a given part of the lines that it runs) and after each of the collectives."""
     for turn, name in enumerate(deeds.DEEDS):
-        victim = turn % SIZE
+        victim = (turn + WHEN.index(when)) % SIZE
         with RankGroup(kind, SIZE, host=rank_host, timeout=TIMEOUT) as group:
             outcomes = group.run(deeds.die_there, name, victim, when)
             assert outcomes[victim].returncode == -signal.SIGKILL, outcomes[victim].describe()
             for outcome in outcomes[:victim] + outcomes[victim + 1 :]:
                 expect_loss(outcome, name, victim, {"RankLost", "Aborted"}, SOON)
-    if kind == "shm":
-        sweep(rank_host)
+    sweep(rank_host)
 
 
 def sweep(host: RankHost) -> None:
-    """A kill between the making of a segment and its last rank's attaching leaves its name until the next group."""
+    """A kill amid the making of a segment may leave its name, which the next group on the host removes."""
     with RankGroup("shm", 1, host=host):
         pass
 
@@ -70,6 +69,7 @@ def test_a_rank_killed_amid_large_payloads(rank_host: RankHost, kind: str, name:
                     assert outcome.returncode == -signal.SIGKILL, outcome.describe()
                 else:
                     expect_loss(outcome, name, victim, {"RankLost", "Aborted"}, SOON)
+    sweep(rank_host)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -104,6 +104,7 @@ def test_ranks_come_with_two_sizes(rank_host: RankHost, kind: str) -> None:
         meeting = Meeting(kind, group)
         meeting.join(0, 0, 3)
         meeting.join(1, 1, 3)
+        time.sleep(0.3)  # who comes after the quarrel finds nobody
         meeting.join(2, 2, 4)
         outcomes = group.wait()
         errors = [failure(outcome) for outcome in outcomes]
