@@ -13,6 +13,7 @@ import typer
 
 from cobre.cli import runs
 from cobre.cli.failures import ExitCode, guarded, usage_record
+from cobre.cli.keys import make as make_keys
 from cobre.cli.overrides import parse_overrides
 from cobre.cli.report import report as make_report
 from cobre.cli.terminal import Terminal
@@ -186,6 +187,27 @@ def report(
     """
     terminal = Terminal(json=json, quiet=quiet, verbose=verbose)
     _end(terminal, lambda: make_report(terminal, output, pictures))
+
+
+@app.command()
+def keys(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A directory that does not exist yet.", show_default=False)
+    ],
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Make the keys that ranks on several hosts need to meet.
+
+    One pair for rank 0, one for all others, and a token. Nobody else can read them.
+
+    Example:
+
+      cobre keys ~/cobre-keys
+    """
+    terminal = Terminal(json=json, quiet=quiet, verbose=verbose)
+    _end(terminal, lambda: make_keys(terminal, directory))
 
 
 def _version(asked: bool) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +42,7 @@ def new_keys() -> CurveKeys:
 
     coordinator, rank = zmq.curve_keypair(), zmq.curve_keypair()
     public, secret, rank_public, rank_secret = (part.decode("ascii") for part in (*coordinator, *rank))
-    return CurveKeys(public, secret, rank_public, rank_secret, secrets.token_hex(32))
+    return CurveKeys(public, secret, rank_public, rank_secret, os.urandom(32).hex())
 
 
 def make_keys(directory: str | Path) -> list[Path]:

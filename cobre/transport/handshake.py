@@ -10,18 +10,18 @@
                                              <- GO         everybody has
 
 Both hold the same token, which never crosses the wire. Everything after CHALLENGE is sealed: a number that counts up
-and a MAC (HMAC-SHA256) under a key made of the token, the HELLO and both nonces, so that nothing can be replayed, in
+and a MAC (keyed BLAKE2b) under a key made of the token, the HELLO and both nonces, so that nothing can be replayed, in
 this talk or another. Layouts are fixed and lengths bounded; what does not fit raises ``Stranger`` unread.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+
+from cobre.transport.digests import digest, mac, same
 
 __all__ = [
     "FRAME_LIMIT",
@@ -138,19 +138,19 @@ class _Sealed:
     """Messages that only the two who hold the key can make, each once and in order."""
 
     def __init__(self, key: bytes, ours: bytes, theirs: bytes) -> None:
-        self._ours, self._theirs = _mac(key, ours), _mac(key, theirs)
+        self._ours, self._theirs = mac(key, ours), mac(key, theirs)
         self._sent = self._heard = 0
 
     def seal(self, say: Say, body: bytes) -> bytes:
         data = _SEALED.pack(say, self._sent) + body
         self._sent += 1
-        return data + _mac(self._ours, data)
+        return data + mac(self._ours, data)
 
     def open(self, frame: bytes) -> tuple[Say, bytes]:
         if len(frame) < _SEALED.size + _MAC:
             raise Stranger("too short")
-        data, mac = frame[:-_MAC], frame[-_MAC:]
-        if not hmac.compare_digest(mac, _mac(self._theirs, data)):
+        data, seal = frame[:-_MAC], frame[-_MAC:]
+        if not same(seal, mac(self._theirs, data)):
             raise Stranger("not sealed by the other side")
         say, count = _SEALED.unpack_from(data)
         if count != self._heard:
@@ -182,8 +182,8 @@ class CoordinatorTalk:
             raise Stranger("out of turn")
         if say is Say.PROOF:
             _, _, _, curve, generation, rank, size, run, _ = _HELLO.unpack(self._hello)
-            same = hmac.compare_digest(run, _digest(self._terms.run_id))
-            self.caller = Caller(rank, size, generation, same, bool(curve), Place.unpack(body))
+            ours = same(run, digest(self._terms.run_id.encode(), NONCE))
+            self.caller = Caller(rank, size, generation, ours, bool(curve), Place.unpack(body))
         return say, b""
 
     def say(self, say: Say, body: bytes = b"") -> bytes:
@@ -202,9 +202,9 @@ class CoordinatorTalk:
         if len(frame) != _HELLO.size:
             raise Stranger("no hello")
         self._hello = frame
-        key = _mac(self._token, b"talk", frame, self._nonce)
+        key = mac(self._token, b"talk", frame, self._nonce)
         self._sealed = _Sealed(key, b"coordinator", b"rank")
-        return _CHALLENGE.pack(_MAGIC, Say.CHALLENGE, VERSION, self._nonce, _mac(key, b"challenge"))
+        return _CHALLENGE.pack(_MAGIC, Say.CHALLENGE, VERSION, self._nonce, mac(key, b"challenge"))
 
     @staticmethod
     def other_version() -> bytes:
@@ -217,7 +217,7 @@ class RankTalk:
 
     def __init__(self, token: bytes, terms: Terms, rank: int, nonce: bytes) -> None:
         self._token = token
-        fields = (int(terms.curve), terms.generation, rank, terms.size, _digest(terms.run_id), nonce)
+        fields = (int(terms.curve), terms.generation, rank, terms.size, digest(terms.run_id.encode(), NONCE), nonce)
         self.hello = _HELLO.pack(_MAGIC, Say.HELLO, VERSION, *fields)
         self._sealed: _Sealed | None = None
 
@@ -234,9 +234,9 @@ class RankTalk:
             raise OtherVersion(version)
         if len(frame) != _CHALLENGE.size or say != Say.CHALLENGE:
             raise Stranger("no challenge")
-        nonce, mac = _CHALLENGE.unpack(frame)[3:]
-        key = _mac(self._token, b"talk", self.hello, nonce)
-        if not hmac.compare_digest(mac, _mac(key, b"challenge")):
+        nonce, proof = _CHALLENGE.unpack(frame)[3:]
+        key = mac(self._token, b"talk", self.hello, nonce)
+        if not same(proof, mac(key, b"challenge")):
             raise Stranger("the coordinator does not hold the token")
         self._sealed = _Sealed(key, b"rank", b"coordinator")
         return Say.CHALLENGE, b""
@@ -258,28 +258,28 @@ class Ticket:
     """Bytes of the answer."""
 
     def __init__(self, token: bytes, salt: bytes, terms: Terms) -> None:
-        self._key = _mac(token, b"links", salt, struct.pack("<II", terms.generation, terms.size))
+        self._key = mac(token, b"links", salt, struct.pack("<II", terms.generation, terms.size))
 
     def write(self, rank: int, to: int, channel: int, nonce: bytes) -> bytes:
         """What rank ``rank`` sends first when it calls ``to``."""
         fields = struct.pack("<IIB16s", rank, to, channel, nonce)
-        return _TICKET.pack(_MAGIC, Say.TICKET, rank, to, channel, nonce, _mac(self._key, b"ticket", fields))
+        return _TICKET.pack(_MAGIC, Say.TICKET, rank, to, channel, nonce, mac(self._key, b"ticket", fields))
 
     def read(self, frame: bytes, to: int) -> tuple[int, int]:
         """The caller's rank and the channel. Raises Stranger."""
         if len(frame) != _TICKET.size:
             raise Stranger("no ticket")
-        magic, say, rank, addressee, channel, nonce, mac = _TICKET.unpack(frame)
+        magic, say, rank, addressee, channel, nonce, proof = _TICKET.unpack(frame)
         fields = struct.pack("<IIB16s", rank, addressee, channel, nonce)
         if magic != _MAGIC or say != Say.TICKET or addressee != to:
             raise Stranger("no ticket for this rank")
-        if not hmac.compare_digest(mac, _mac(self._key, b"ticket", fields)):
+        if not same(proof, mac(self._key, b"ticket", fields)):
             raise Stranger("a forged ticket")
         return rank, channel
 
     def stub(self, ticket: bytes) -> bytes:
         """The answer to a ticket, which shows that the rank that was called holds the token too."""
-        return _mac(self._key, b"stub", ticket)
+        return mac(self._key, b"stub", ticket)
 
 
 def pack_places(places: Sequence[tuple[str, tuple[int, ...]]]) -> bytes:
@@ -298,15 +298,3 @@ def unpack_places(data: bytes, count: int, channels: int) -> list[tuple[str, tup
         found.append((place.host, place.ports))
         at = end
     return found
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
-
-
-def _mac(key: bytes, *parts: bytes) -> bytes:
-    """HMAC-SHA256 over the parts, each with its length, so that no two lists of parts look alike."""
-    digest = hmac.new(key, digestmod="sha256")
-    for part in parts:
-        digest.update(struct.pack("<Q", len(part)) + part)
-    return digest.digest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import os
 from collections.abc import Mapping, Sequence
 
@@ -10,6 +9,7 @@ import zmq
 from zmq.utils import z85
 
 from cobre.transport.curve import CurveKeys
+from cobre.transport.digests import same
 from cobre.transport.handshake import Place, Stranger, Ticket
 from cobre.transport.tcp_curve import CurveLink, CurveWaiter, Tuning, pair_socket
 from cobre.transport.tcp_links import Link, Waiter
@@ -91,7 +91,7 @@ class CurveMaker(LinkMaker):
                 continue
             message = pair.recv(zmq.NOBLOCK)
             if key in self._awaited:
-                if not hmac.compare_digest(message, self._awaited[key]):
+                if not same(message, self._awaited[key]):
                     raise Stranger("a rank without the token")
             elif self._ticket.read(message, self._rank) != key:
                 raise Stranger("a ticket of another rank")
@@ -105,7 +105,7 @@ class CurveMaker(LinkMaker):
         while self._zap is not None and self._zap.poll(0):
             version, request, domain, _, _, mechanism, *credentials = self._zap.recv_multipart()
             known = domain == _DOMAIN and mechanism == b"CURVE" and len(credentials) == 1
-            known = known and hmac.compare_digest(credentials[0], public)
+            known = known and same(credentials[0], public)
             status = (b"200", b"OK") if known else (b"400", b"unknown key")
             self._zap.send_multipart([version, request, *status, b"", b""])
 
@@ -115,9 +115,6 @@ class CurveMaker(LinkMaker):
 
     def finish(self) -> tuple[Mapping[int, Link], Waiter]:
         assert self._context is not None
-        for (rank, _), pair in self._pairs.items():
-            if rank > self._rank:
-                pair.unbind(pair.getsockopt_string(zmq.LAST_ENDPOINT))
         if self._zap is not None:
             self._zap.close()
         ranks = sorted({rank for rank, _ in self._pairs})

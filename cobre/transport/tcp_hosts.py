@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cobre.transport.communicator import Communicator
+from cobre.transport.digests import digest
 from cobre.transport.local import LocalCommunicator
 
 __all__ = ["split_by_host"]
@@ -31,7 +30,7 @@ def split_by_host(
     """
     own = np.zeros(2 * _BYTES, np.uint8)
     own[:_BYTES] = _fingerprint()
-    own[_BYTES : _BYTES + 16] = np.frombuffer(uuid.uuid4().bytes, np.uint8)
+    own[_BYTES : _BYTES + 16] = np.frombuffer(os.urandom(16), np.uint8)
     found = share(own)
     mates = [rank for rank in range(whole.size) if np.array_equal(found[rank, :_BYTES], own[:_BYTES])]
     if len(mates) == 1:
@@ -54,5 +53,5 @@ def _fingerprint() -> NDArray[np.uint8]:
         shared = os.stat(_SEGMENTS)
         text = f"{_BOOT.read_text().strip()} {shared.st_dev} {shared.st_ino} {os.geteuid()}"
     except OSError:
-        text = uuid.uuid4().hex
-    return np.frombuffer(hashlib.blake2b(text.encode(), digest_size=_BYTES).digest(), np.uint8)
+        text = os.urandom(16).hex()
+    return np.frombuffer(digest(text.encode(), _BYTES), np.uint8)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hmac
 import os
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
+from cobre.transport.digests import same
 from cobre.transport.handshake import Place, Stranger, Ticket
 from cobre.transport.tcp_door import Connection, Listener, Loop, listen
 from cobre.transport.tcp_links import Link, StreamLink, StreamWaiter, Waiter
@@ -87,7 +87,7 @@ class StreamMaker(LinkMaker):
             return
         rank, channel, stub = self._calling.pop(connection)
         self._loop.remove(connection.stream)
-        if not hmac.compare_digest(answer, stub):
+        if not same(answer, stub):
             connection.close()
             raise Stranger("a rank without the token")
         self._met[rank, channel] = connection.stream

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 import stat
 from pathlib import Path
 
@@ -30,7 +29,7 @@ def user_token(state: Path) -> bytes:
     try:
         if not path.exists():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _create_once(path, secrets.token_hex(32))
+            _create_once(path, os.urandom(32).hex())
         text = read_secret(path, advice)
     except OSError as error:
         raise invalid(
@@ -67,7 +66,7 @@ def write_secret(path: Path, text: str) -> None:
 
 def _create_once(path: Path, text: str) -> None:
     """The file appears whole, and only if there is none."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    draft = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     try:
         write_secret(draft, text)
         with contextlib.suppress(FileExistsError):  # another rank was quicker: its token counts

@@ -9,11 +9,12 @@ ranks and a text of bounded length.
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from dataclasses import dataclass
 
 import numpy as np
+
+from cobre.transport.digests import digest
 
 __all__ = ["HEADER", "Abort", "Answer", "Ask", "Goodbye", "Notice", "NoticeReader", "header", "signature"]
 
@@ -40,7 +41,7 @@ def signature(*call: object) -> bytes:
     call: plain values, tuples of them, and dtypes.
     """
     text = repr([part.descr if isinstance(part, np.dtype) else part for part in call])
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+    return digest(text.encode(), 16)
 
 
 @dataclass(frozen=True)
