@@ -78,7 +78,7 @@ def use(group: Group, operations: list[dict[str, Any]]) -> None:
 
 
 def join_nobody() -> Group:
-    def allgatherv(send: Any, counts: list[int], out: Any) -> Call:
+    def allgatherv(send: Any, counts: tuple[int, ...], out: Any) -> Call:
         return lambda: np.copyto(out, send)
 
     return Group(
@@ -106,7 +106,7 @@ def join_ours(specification: dict[str, Any]) -> Group:
         zmq = sys.modules["zmq"]
         versions = {"pyzmq": zmq.__version__, "libzmq": zmq.zmq_version()}
 
-    def allgatherv(send: Any, counts: list[int], out: Any) -> Call:
+    def allgatherv(send: Any, counts: tuple[int, ...], out: Any) -> Call:
         return lambda: comm.allgatherv(send, counts, out=out)
 
     return Group(
@@ -128,8 +128,8 @@ def join_mpi(_: dict[str, Any]) -> Group:
 
     comm = MPI.COMM_WORLD
 
-    def allgatherv(send: Any, counts: list[int], out: Any) -> Call:
-        receive = [out, counts]
+    def allgatherv(send: Any, counts: tuple[int, ...], out: Any) -> Call:
+        receive = [out, list(counts)]
         return lambda: comm.Allgatherv(send, receive)
 
     library = MPI.Get_library_version().replace("\x00", "").replace("Version:", "").split("\n")[0].split(",")[0]
@@ -167,7 +167,7 @@ def prepared(group: Group, operation: dict[str, Any]) -> Call | None:
 
 
 def gathering(group: Group, operation: dict[str, Any], pattern: Any) -> Call | None:
-    send, counts = pattern + group.rank, [pattern.size] * group.size
+    send, counts = pattern + group.rank, (pattern.size,) * group.size
     expected = np.concatenate([pattern + rank for rank in range(group.size)])
     if operation["kind"] == "allgatherv":
         out = np.empty(expected.size)

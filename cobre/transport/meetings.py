@@ -35,8 +35,8 @@ class Meetings:
         self.sequence = 0
         self.fault: Verdict | None = None
         self.closed = False
-        # Closed, at fault, or for whoever uses this not ready: the one question that every collective begins with.
-        self.hindered = False
+        self.broken = False  # closed or at fault
+        self.hindered = False  # that, or for whoever uses this not ready: what every collective asks first
         self._process = os.getpid()
         self._watch = meeting.watch
         self._lock = threading.Lock()
@@ -66,8 +66,12 @@ class Meetings:
             own.value = word
         for flag in others:
             if flag.value != word:
-                self._attend(word, operation)
-                break
+                for _ in self._looks:
+                    if flag.value == word:
+                        break
+                else:
+                    self._attend(word, operation)
+                    break
         if self._fenced:
             self.fence()
 
@@ -83,10 +87,9 @@ class Meetings:
                 return
 
     def _linger(self, flag: ctypes.c_uint64, word: int) -> bool:
-        """Looks for a short while; False where the flag did not come up."""
-        for _ in self._looks:
-            if flag.value & _AWAKE == word:
-                return True
+        """Yields the core for a while; False where the flag did not come up."""
+        if flag.value & _AWAKE == word:
+            return True
         for _ in self._yields:
             os.sched_yield()
             if flag.value & _AWAKE == word:
@@ -171,7 +174,7 @@ class Meetings:
     def unhinder(self) -> None:
         """What hindered whoever uses this is over; closed or broken it stays."""
         with self._lock:
-            self.hindered = self.closed or self.fault is not None
+            self.hindered = self.broken
 
     def give_up(self, verdict: Verdict) -> None:
         """Breaks the group for all ranks, with the first reason that this rank had. From any thread."""
@@ -179,7 +182,7 @@ class Meetings:
             if self.closed or self.fault is not None:
                 return
             self.fault = verdict
-            self.hindered = True
+            self.broken = self.hindered = True
             self.control.give_up(verdict)
 
     def close(self) -> None:
@@ -192,7 +195,7 @@ class Meetings:
         with self._lock:
             if self.closed:
                 return
-            self.closed = self.hindered = True
+            self.closed = self.broken = self.hindered = True
             mine = self.control.ranks[self.group.rank]
             if mine.state != State.BROKEN:
                 mine.state = State.CLOSED

@@ -28,8 +28,8 @@ def signature(operation: str, *call: object) -> int:
 
 
 class Lent(np.ndarray[Any, Any]):
-    """A window into a half. Arrays handed out are views of one, and numpy keeps such a view as the base of its slices:
-    as long as one slice lives, so does the view, which a weak reference sees."""
+    """A window into a half, of which views are handed out. The window being of another class, numpy keeps a view, and
+    not the window, as the base of its slices: references to the view count its slices too."""
 
 
 class Halves:
@@ -49,6 +49,11 @@ class Halves:
         """The same place in both halves, to read."""
         return [Lent(shape, dtype, self._read_only, start + offset) for start in self._starts]
 
+    def numbers(self, count: int, stride: int) -> list[memoryview[float]]:
+        """``count`` doubles in both halves, ``stride`` bytes apart: one of them is quicker to read than an array."""
+        spans = [self._read_only[start : start + count * stride] for start in self._starts]
+        return [span.cast("d")[:: stride // 8] for span in spans]
+
 
 class GatherPlan:
     """Contributions back to back, so that the whole is one array."""
@@ -66,9 +71,8 @@ class GatherPlan:
         self.others = [place for r, place in enumerate(self.places) if r != rank and counts[r]]
 
     def lay(self, halves: Halves) -> None:
-        first = self.own.start * self.dtype.itemsize
-        self.mine = halves.windows((self.count,), self.dtype, first)
-        self.whole = halves.views(self.whole_shape, self.dtype)
+        mine = halves.windows((self.count,), self.dtype, self.own.start * self.dtype.itemsize)
+        self.halves = list(zip(mine, halves.views(self.whole_shape, self.dtype), strict=True))
 
 
 class ReducePlan:
@@ -85,6 +89,8 @@ class ReducePlan:
         step = -(-self.count // size // _LINE) * _LINE or _LINE
         bounds = [min(self.count, step * r) for r in range(size)] + [self.count]
         self.slice = slice(bounds[rank], bounds[rank + 1])
+        self.is_number = self.count == 1 and dtype == np.float64 and dtype.isnative and op is ReduceOp.SUM
+        self.numbers: list[memoryview[float]] = []
 
     def lay(self, halves: Halves) -> None:
         flat = (self.count,)
@@ -94,6 +100,8 @@ class ReducePlan:
         self.slices = [[part[half][self.slice] for part in parts] for half in (0, 1)]
         self.piece = [window[self.slice] for window in halves.windows(flat, self.dtype)]
         self.result = halves.views(self.shape, self.dtype)
+        if self.is_number:
+            self.numbers = halves.numbers(self.size, _LINE)
 
 
 class BroadcastPlan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from cobre.transport.communicator import ReduceOp
 
-__all__ = ["reduce_in_order"]
+__all__ = ["add_in_order", "reduce_in_order"]
 
 _UFUNCS: dict[ReduceOp, np.ufunc] = {ReduceOp.SUM: np.add, ReduceOp.MIN: np.minimum, ReduceOp.MAX: np.maximum}
 
@@ -31,6 +32,17 @@ def reduce_in_order(op: ReduceOp, parts: Sequence[NDArray[Any]], out: NDArray[An
         _QUIET.copy().run(_reduce, _UFUNCS[op], parts, out)
     else:
         _reduce(_UFUNCS[op], parts, out)
+
+
+def add_in_order(values: Sequence[float]) -> float:
+    """((values[0] + values[1]) + values[2]) ...: the sum of ``reduce_in_order`` for one double, without an array.
+
+    Not ``sum``: from Python 3.12 on that compensates for rounding.
+    """
+    total = values[0]
+    for value in values[1:]:
+        total += value
+    return total if total == total else math.nan
 
 
 def _reduce(ufunc: np.ufunc, parts: Sequence[NDArray[Any]], out: NDArray[Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Sequence
 from operator import index
+from sys import getrefcount
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from cobre.transport.failures import Group, invalid
 from cobre.transport.forming import Meeting, meet
 from cobre.transport.meetings import Meetings
 from cobre.transport.plans import BroadcastPlan, GatherPlan, Halves, Plan, ReducePlan, signature
-from cobre.transport.reductions import reduce_in_order
+from cobre.transport.reductions import add_in_order, reduce_in_order
 from cobre.transport.segments import Allotment, SegmentRegion
 
 __all__ = ["ShmCommunicator"]
@@ -39,6 +40,17 @@ _BARRIER, _FENCE = signature("barrier"), signature("fence")
 _SMALL = 8192  # bytes of all contributions up to which every rank reduces all of it by itself
 _OVERLAP = 32768  # bytes of a contribution from which it is copied into the result while others are still on their way
 _ARRAY = np.ndarray
+
+
+class _Holder:
+    """Refers to an object as a communicator does to what it lent."""
+
+    def __init__(self) -> None:
+        self.lent = object()
+
+
+_holder = _Holder()
+_UNUSED = getrefcount(_holder.lent)  # where nobody else refers to it, however this Python counts
 _REMEMBERED = 64  # calls of different shapes for which the places of data are kept
 
 
@@ -56,6 +68,10 @@ class ShmCommunicator(Communicator):
     """
 
     backend = "shm"
+
+    # The plans of the latest calls, known at a glance, or None: like none of them, which shows as an AttributeError.
+    _last: Any
+    _last_reduction: Any
 
     def __init__(
         self,
@@ -78,11 +94,8 @@ class ShmCommunicator(Communicator):
         self._meetings = Meetings(group, met, timeout)
         self._allotment = Allotment(group, self._meetings, met.control.header.secret.decode())
         self._halves: Halves | None = Halves(met.memory, Control.bytes_for(self.size), int(met.control.header.half))
-        self._last = self._no_plan()  # of the latest call
-        self._gathers: dict[Any, GatherPlan] = {}
-        self._reductions: dict[Any, ReducePlan] = {}
-        self._broadcasts: dict[Any, BroadcastPlan] = {}
-        self._lent: weakref.ref[NDArray[Any]] | None = None
+        self._forget()
+        self._lent: NDArray[Any] | None = None  # the latest view that was handed out
         self._regions: weakref.WeakSet[SegmentRegion] = weakref.WeakSet()
         Meetings.closing_with(self, self._meetings)
 
@@ -90,7 +103,7 @@ class ShmCommunicator(Communicator):
         self, send: NDArray[Any], counts: Counts, *, out: NDArray[Any] | None = None, copy: bool = True
     ) -> NDArray[Any]:
         meetings = self._meetings
-        if meetings.hindered and (self._lent is None or self._lent() is not None or meetings.refusal("allgatherv")):
+        if meetings.hindered and (meetings.broken or getrefcount(self._lent) != _UNUSED):
             self._enter("allgatherv")
         half = meetings.sequence + 1 & 1
         try:
@@ -99,11 +112,13 @@ class ShmCommunicator(Communicator):
                 plan = self._last = self._gathers[send.dtype, tuple(map(index, counts))]
             if len(send) != plan.count:
                 raise ValueError  # the slow way says what is wrong, or finds that all is well
-            plan.mine[half][...] = send  # nobody reads it before this rank arrives
+            mine, whole = plan.halves[half]
+            mine[...] = send  # nobody reads it before this rank arrives
         except (KeyError, TypeError, AttributeError, ValueError):
-            plan = self._gather_plan(send, counts)
+            plan = self._last = self._gather_plan(send, counts)
             half = meetings.sequence + 1 & 1
-            plan.mine[half][...] = send.reshape(plan.count)
+            mine, whole = plan.halves[half]
+            mine[...] = send.reshape(plan.count)
         if out is not None:
             if (
                 type(out) is not _ARRAY
@@ -117,23 +132,24 @@ class ShmCommunicator(Communicator):
         try:
             if out is None:
                 meetings.arrive(plan.signature, "allgatherv")
-                view = plan.whole[half].view(_ARRAY)
-                self._lent = weakref.ref(view)
+                view: NDArray[Any] = whole.view(_ARRAY)
+                self._lent = view
                 meetings.hindered = True
                 return view
-            return self._gather_into(out, plan, send, half)
+            return self._gather_into(out, plan, send, whole)
         except BaseException as error:
             self._failed("allgatherv", error)
             raise
 
-    def _gather_into(self, out: NDArray[Any], plan: GatherPlan, send: NDArray[Any], half: int) -> NDArray[Any]:
+    def _gather_into(
+        self, out: NDArray[Any], plan: GatherPlan, send: NDArray[Any], whole: NDArray[Any]
+    ) -> NDArray[Any]:
         if plan.bytes <= _OVERLAP:
             self._meetings.arrive(plan.signature, "allgatherv")
-            out[...] = plan.whole[half]
+            out[...] = whole
             return out
         out[plan.own] = send.reshape(plan.count)
         self._meetings.arrive(plan.signature, "allgatherv")
-        whole = plan.whole[half]
         for place in plan.others:
             out[place] = whole[place]
         return out
@@ -145,9 +161,11 @@ class ShmCommunicator(Communicator):
         if meetings.hindered:
             self._enter("allreduce")
         try:
-            plan = self._reductions[op, send.dtype, send.shape]
+            plan = self._last_reduction
+            if op is not plan.op or send.dtype is not plan.dtype or send.shape != plan.shape:
+                plan = self._last_reduction = self._reductions[op, send.dtype, send.shape]
         except (KeyError, TypeError, AttributeError):
-            plan = self._reduction_plan(send, op)
+            plan = self._last_reduction = self._reduction_plan(send, op)
         if out is None:
             out = np.empty(plan.shape, plan.dtype)
         elif type(out) is not _ARRAY or out.shape != plan.shape or out.dtype is not plan.dtype or not out.flags.carray:
@@ -156,6 +174,9 @@ class ShmCommunicator(Communicator):
             half = meetings.sequence + 1 & 1
             plan.mine[half][...] = send
             meetings.arrive(plan.signature, "allreduce")
+            if plan.is_number:
+                out[...] = add_in_order(plan.numbers[half].tolist())
+                return out
             if plan.bytes <= _SMALL or self.size == 1:
                 reduce_in_order(op, plan.parts[half], out)
                 return out
@@ -246,8 +267,8 @@ class ShmCommunicator(Communicator):
             region.close()
         self._meetings.close()
         # Whatever still refers to the mapping (a view, a thread inside a collective) keeps it for as long as it needs.
-        self._halves, self._last = None, self._no_plan()
-        self._gathers, self._reductions, self._broadcasts = {}, {}, {}
+        self._halves, self._lent = None, None
+        self._forget()
 
     @property
     def closed(self) -> bool:
@@ -266,7 +287,7 @@ class ShmCommunicator(Communicator):
         refusal = self._meetings.refusal(operation)
         if refusal is not None:
             raise refusal
-        if self._lent is not None and self._lent() is not None:
+        if self._lent is not None and getrefcount(self._lent) != _UNUSED:
             raise self._group.error(
                 "ViewAlive",
                 operation,
@@ -301,6 +322,9 @@ class ShmCommunicator(Communicator):
 
     def _reduction_plan(self, send: NDArray[Any], op: ReduceOp) -> ReducePlan:
         check_reducible("allreduce", send, op)
+        known = self._reductions.get((op, send.dtype, send.shape))
+        if known is not None:
+            return known
         plan = ReducePlan(self.rank, self.size, op, send.dtype, send.shape)
         self._lay(plan, "allreduce")
         self._remember(self._reductions, (op, send.dtype, send.shape), plan)
@@ -330,13 +354,15 @@ class ShmCommunicator(Communicator):
                 self._failed(operation, error)
                 raise
             self._halves = halves = Halves(memory, 0, half)
-            self._gathers, self._reductions, self._broadcasts = {}, {}, {}
-            self._last = self._no_plan()
+            self._forget()
         plan.lay(halves)
 
-    def _no_plan(self) -> GatherPlan:
-        """One that no call can follow: it has no places."""
-        return GatherPlan(self.rank, np.dtype("u1"), (0,) * self.size)
+    def _forget(self) -> None:
+        """Drops all plans."""
+        self._last = self._last_reduction = None
+        self._gathers: dict[Any, GatherPlan] = {}
+        self._reductions: dict[Any, ReducePlan] = {}
+        self._broadcasts: dict[Any, BroadcastPlan] = {}
 
     @staticmethod
     def _remember(plans: dict[Any, Any], key: object, plan: Plan) -> None:
