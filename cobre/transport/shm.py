@@ -105,20 +105,14 @@ class ShmCommunicator(Communicator):
         meetings = self._meetings
         if meetings.hindered and (meetings.broken or getrefcount(self._lent) != _UNUSED):
             self._enter("allgatherv")
-        half = meetings.sequence + 1 & 1
         try:
             plan = self._last
             if counts is not plan.counts or send.dtype is not plan.dtype:
                 plan = self._last = self._gathers[send.dtype, tuple(map(index, counts))]
             if len(send) != plan.count:
                 raise ValueError  # the slow way says what is wrong, or finds that all is well
-            mine, whole = plan.halves[half]
-            mine[...] = send  # nobody reads it before this rank arrives
         except (KeyError, TypeError, AttributeError, ValueError):
             plan = self._last = self._gather_plan(send, counts)
-            half = meetings.sequence + 1 & 1
-            mine, whole = plan.halves[half]
-            mine[...] = send.reshape(plan.count)
         if out is not None:
             if (
                 type(out) is not _ARRAY
@@ -129,7 +123,13 @@ class ShmCommunicator(Communicator):
                 check_out("allgatherv", out, plan.whole_shape, plan.dtype)
         elif copy:
             out = np.empty(plan.total, plan.dtype)
+        mine, whole = plan.halves[meetings.sequence + 1 & 1]
         try:
+            # From here on this rank must arrive or break the group: others may have written beside this place already.
+            try:
+                mine[...] = send
+            except ValueError:
+                mine[...] = self._flat(send, plan)
             if out is None:
                 meetings.arrive(plan.signature, "allgatherv")
                 view: NDArray[Any] = whole.view(_ARRAY)
@@ -141,6 +141,10 @@ class ShmCommunicator(Communicator):
             self._failed("allgatherv", error)
             raise
 
+    def _flat(self, send: NDArray[Any], plan: GatherPlan) -> NDArray[Any]:
+        check_send("allgatherv", send, plan.counts, self.rank)
+        return send.reshape(plan.count)
+
     def _gather_into(
         self, out: NDArray[Any], plan: GatherPlan, send: NDArray[Any], whole: NDArray[Any]
     ) -> NDArray[Any]:
@@ -148,7 +152,7 @@ class ShmCommunicator(Communicator):
             self._meetings.arrive(plan.signature, "allgatherv")
             out[...] = whole
             return out
-        out[plan.own] = send.reshape(plan.count)
+        out[plan.own] = self._flat(send, plan)
         self._meetings.arrive(plan.signature, "allgatherv")
         for place in plan.others:
             out[place] = whole[place]
