@@ -84,7 +84,7 @@ def check_what_was_sent_before_close_arrives(communicator: Communicator) -> None
     for last in (False, True):
         buffer = contribution(_FLOAT, communicator.rank, LARGE, 1)
         if not communicator.is_leader:
-            time.sleep(0.1 + 0.05 * communicator.rank)
+            time.sleep(0.1 + 0.03 * communicator.rank)
         communicator.broadcast(buffer, 0)
         if last:
             communicator.close()
@@ -180,7 +180,7 @@ def check_a_rank_that_never_comes(communicator: Communicator) -> None:
         return
     communicator.timeout = _SHORT
     if communicator.rank == last:
-        time.sleep(_SHORT + 1.0)
+        time.sleep(_SHORT + 0.5)
         _right_or_broken(communicator, _BROKEN)
         _stays_broken(communicator, _BROKEN)
         return

@@ -16,6 +16,7 @@ KINDS = ("shm", "tcp")
 SIZE = 3
 TIMEOUT = 60.0  # of collectives, where a death is to be seen long before
 SOON = 10.0  # seconds: far more than it takes, far less than TIMEOUT
+PATIENCE = 12.0  # seconds for a group to form in
 SHORT = 1.0  # of collectives that are to end in Timeout
 WHEN = ("before", 0.05, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95, "after")
 
@@ -38,7 +39,7 @@ def test_a_rank_that_dies_is_named_at_once(rank_host: RankHost, kind: str, when:
     """Before, during (after a given part of the lines that it runs) and after each of the collectives."""
     for turn, name in enumerate(deeds.DEEDS):
         victim = (turn + WHEN.index(when)) % SIZE
-        with RankGroup(kind, SIZE, host=rank_host, timeout=TIMEOUT) as group:
+        with RankGroup(kind, SIZE, host=rank_host, timeout=TIMEOUT, connect_timeout=PATIENCE) as group:
             outcomes = group.run(deeds.die_there, name, victim, when)
             assert outcomes[victim].returncode == -signal.SIGKILL, outcomes[victim].describe()
             for outcome in outcomes[:victim] + outcomes[victim + 1 :]:
@@ -58,7 +59,7 @@ def test_a_rank_killed_amid_large_payloads(rank_host: RankHost, kind: str, name:
     draw = np.random.default_rng(list(name.encode()))
     for turn in range(3):
         victim = turn % SIZE
-        with RankGroup(kind, SIZE, host=rank_host, timeout=TIMEOUT) as group:
+        with RankGroup(kind, SIZE, host=rank_host, timeout=TIMEOUT, connect_timeout=PATIENCE) as group:
             group.start(deeds.repeat, name, True)
             for rank in range(SIZE):
                 group.hear(rank)
@@ -77,7 +78,8 @@ def test_a_rank_that_never_arrives(rank_host: RankHost, kind: str) -> None:
     """Of each collective: the others time out; the rank, when it comes at last, finds the group broken."""
     with ExitStack() as stack:
         groups = {
-            name: stack.enter_context(RankGroup(kind, SIZE, host=rank_host, timeout=TIMEOUT)) for name in deeds.DEEDS
+            name: stack.enter_context(RankGroup(kind, SIZE, host=rank_host, timeout=TIMEOUT, connect_timeout=PATIENCE))
+            for name in deeds.DEEDS
         }
         for turn, (name, group) in enumerate(groups.items()):
             if name == "fence":  # its region takes all ranks to make
@@ -103,7 +105,8 @@ def test_a_rank_stopped_for_longer_than_the_timeout(rank_host: RankHost, kind: s
     """Amid each collective: the others time out; the rank, continued, never takes wrong data for right."""
     with ExitStack() as stack:
         groups = {
-            name: stack.enter_context(RankGroup(kind, SIZE, host=rank_host, timeout=TIMEOUT)) for name in deeds.DEEDS
+            name: stack.enter_context(RankGroup(kind, SIZE, host=rank_host, timeout=TIMEOUT, connect_timeout=PATIENCE))
+            for name in deeds.DEEDS
         }
         for turn, (name, group) in enumerate(groups.items()):
             stopped = turn % SIZE
@@ -128,7 +131,7 @@ def test_ranks_stopped_for_less_than_the_timeout(rank_host: RankHost, kind: str)
     """Stopped and continued again and again, the ranks only lose time."""
     draw = np.random.default_rng(5)
     for name in deeds.DEEDS:
-        with RankGroup(kind, SIZE, host=rank_host, timeout=TIMEOUT) as group:
+        with RankGroup(kind, SIZE, host=rank_host, timeout=TIMEOUT, connect_timeout=PATIENCE) as group:
             group.start(deeds.for_a_while, name, 0.3)
             for rank in range(SIZE):
                 group.hear(rank)
@@ -145,7 +148,7 @@ def test_ranks_stopped_for_less_than_the_timeout(rank_host: RankHost, kind: str)
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_all_but_one_die(rank_host: RankHost, kind: str) -> None:
-    with RankGroup(kind, 4, host=rank_host, timeout=TIMEOUT) as group:
+    with RankGroup(kind, 4, host=rank_host, timeout=TIMEOUT, connect_timeout=PATIENCE) as group:
         group.start(deeds.repeat, "allreduce")
         for rank in range(4):
             group.hear(rank)
