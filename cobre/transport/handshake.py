@@ -230,7 +230,7 @@ class RankTalk:
         magic, say, version = _OPENING.unpack_from(frame)
         if magic != _MAGIC:
             raise Stranger("no coordinator")
-        if say == Say.OTHER_VERSION:
+        if say == Say.OTHER_VERSION or version != VERSION:
             raise OtherVersion(version)
         if len(frame) != _CHALLENGE.size or say != Say.CHALLENGE:
             raise Stranger("no challenge")

@@ -210,12 +210,7 @@ class _Door:
                 talk.hear(message)
                 self._ready.add(rank)
         except (Gone, Stranger):
-            self._loop.remove(connection.stream)
-            connection.close()
-            del self._ranks[rank]
-            if self._welcomed:
-                raise self._fail(self._plan.group.lost("connect", rank, "left while the group was formed")) from None
-            self._call_the_roll()
+            raise self._fail(self._plan.group.lost("connect", rank, "left while the group was formed")) from None
 
     def _say(self, rank: int, say: Say, body: bytes = b"") -> None:
         connection, talk, _ = self._ranks[rank]
