@@ -20,7 +20,7 @@ def resident() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def take_part(_: Any, rank: int, place: str, settings: dict[str, Any], quiet: str) -> tuple[int, int]:
+def take_part(rank: int, place: str, settings: dict[str, Any], quiet: str) -> tuple[int, int]:
     """Joins, then gathers until the file ``quiet`` is there, checking each result.
 
     place: the file in which rank 0 says where it listens; a rank that finds ``settings['coordinator']`` does not look.

@@ -22,7 +22,7 @@ TOKEN = "f" * 32
 PATIENCE = 120.0
 BOUND = 64 << 20  # bytes by which a rank may grow
 FRAMES = 100_000
-AT_ONCE = 10  # frames sent by one connection, before it is looked whether they were refused
+AT_ONCE = 4  # frames sent by one connection, before it is looked whether they were refused
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(48)  # ZeroMQ's, as to a coordinator that were one
 OPTIONS = {"token": TOKEN, "connect_timeout": PATIENCE, "timeout": PATIENCE}
 
@@ -35,7 +35,11 @@ class Run:
         self.settings = OPTIONS | settings
         self.ranks = RankGroup(None, 2, host=host)
         self._start(0)
-        self.address = deeds.where(self.place)
+        try:
+            self.address = deeds.where(self.place)
+        except BaseException:
+            self.ranks.close()
+            raise
 
     def _start(self, rank: int, **settings: object) -> None:
         arguments = (rank, self.place, self.settings | settings, self.quiet)
