@@ -51,7 +51,7 @@ def test_a_rank_that_dies_is_named_at_once(rank_host: RankHost, kind: str, when:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_maker_of_memory_dies(rank_host: RankHost, kind: str, name: str) -> None:
     """Where memory gets a name and loses it, rank 0 is killed at many more points."""
-    for when in np.linspace(0.0, 1.0, 21):
+    for when in np.linspace(0.0, 1.0, 21 if kind == "shm" else 6):
         with RankGroup(kind, SIZE, host=rank_host, timeout=TIMEOUT, connect_timeout=PATIENCE) as group:
             outcomes = group.run(deeds.die_there, name, 0, float(when))
             for outcome in outcomes[1:]:
