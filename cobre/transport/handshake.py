@@ -32,6 +32,7 @@ __all__ = [
     "OtherVersion",
     "Place",
     "RankTalk",
+    "Refusal",
     "Say",
     "Stranger",
     "Terms",
@@ -54,6 +55,9 @@ _HELLO = struct.Struct("<8sBHBIII16s16s")  # ... curve, generation, rank, size, 
 _CHALLENGE = struct.Struct("<8sBH16s32s")  # ... nonce, MAC
 _SEALED = struct.Struct("<BI")  # message, count
 _PLACE = struct.Struct("<HH")  # bytes of the host, number of ports; both follow
+_REFUSAL = struct.Struct("<BBH")  # which kind, again, number of ranks; they and the words follow
+_KINDS = ("Refused", "Mismatch", "Timeout", "RankLost", "Aborted")
+_BLAMED = 256
 _TICKET = struct.Struct("<8sBIIB16s32s")  # magic, message, from, to, channel, nonce, MAC
 
 
@@ -132,6 +136,31 @@ class Caller:
     same_run: bool
     curve: bool
     place: Place
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a rank is turned away, or no group is formed: an error's kind and words. again: later it may be otherwise."""
+
+    kind: str
+    why: str
+    again: bool = False
+    ranks: tuple[int, ...] = ()
+
+    def pack(self) -> bytes:
+        ranks = self.ranks[:_BLAMED]
+        head = _REFUSAL.pack(_KINDS.index(self.kind), self.again, len(ranks))
+        return head + struct.pack(f"<{len(ranks)}I", *ranks) + self.why.encode()[: FRAME_LIMIT // 2]
+
+    @staticmethod
+    def unpack(data: bytes) -> Refusal:
+        try:
+            kind, again, count = _REFUSAL.unpack_from(data)
+            ranks = struct.unpack_from(f"<{count}I", data, _REFUSAL.size)
+            why = data[_REFUSAL.size + 4 * count :].decode("utf-8", "replace")
+            return Refusal(_KINDS[kind], why, bool(again), ranks)
+        except (struct.error, IndexError):
+            raise Stranger("no refusal") from None
 
 
 class _Sealed:

@@ -28,8 +28,9 @@ from cobre.transport.communicator import Communicator, Counts, ReduceOp, SharedR
 from cobre.transport.curve import CurveKeys
 from cobre.transport.failures import Group
 from cobre.transport.region import HeapRegion
-from cobre.transport.tcp_forming import attend, join
+from cobre.transport.tcp_forming import attend
 from cobre.transport.tcp_hosts import split_by_host
+from cobre.transport.tcp_joining import join
 from cobre.transport.tcp_mesh import PIECE, Mesh
 from cobre.transport.tcp_plan import Wishes, make_plan
 from cobre.transport.tcp_schedules import Schedules
