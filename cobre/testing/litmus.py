@@ -22,12 +22,17 @@ import numpy as np
 
 from cobre.transport.fence import ORDERED, Fence
 
-__all__ = ["Verdict", "run"]
+__all__ = ["Verdict", "other_side", "run"]
 
 _ROUNDS = 2000  # between two looks at the clock
 _WORDS = 64
 _PATIENCE = 200  # looks before a side yields its core
 _LOW = 0xFFFF_FFFF
+_OTHER = """import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+from cobre.testing.litmus import other_side
+other_side(int(sys.argv[2]), float(sys.argv[3]))
+"""
 
 
 @dataclass(frozen=True)
@@ -107,9 +112,8 @@ def run(seconds: float) -> Verdict:
     with tempfile.TemporaryFile() as file:
         file.truncate(2 * mmap.PAGESIZE)
         memory = mmap.mmap(file.fileno(), 2 * mmap.PAGESIZE)
-        command = [sys.executable, "-m", "cobre.testing.litmus", "--descriptor", str(file.fileno())]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-        with subprocess.Popen(command, pass_fds=[file.fileno()], stdout=subprocess.PIPE, env=environment) as other:
+        command = [sys.executable, "-c", _OTHER, json.dumps(sys.path), str(file.fileno()), str(seconds)]
+        with subprocess.Popen(command, pass_fds=[file.fileno()], stdout=subprocess.PIPE) as other:
             try:
                 mine = _Pair(memory, 0).run(seconds)
                 answer, _ = other.communicate(timeout=30.0)
@@ -120,15 +124,16 @@ def run(seconds: float) -> Verdict:
     return Verdict(mine.rounds, mine.stale + theirs.stale, mine.torn + theirs.torn, mine.unseen + theirs.unseen)
 
 
+def other_side(descriptor: int, seconds: float) -> None:
+    """What the process that ``run`` starts does: its part over the file it was handed, its verdict to stdout."""
+    verdict = _Pair(mmap.mmap(descriptor, 2 * mmap.PAGESIZE), 1).run(seconds)
+    os.write(1, json.dumps(asdict(verdict)).encode())
+
+
 def _main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=10.0, help="how long to look for violations")
-    parser.add_argument("--descriptor", type=int, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.descriptor is not None:
-        verdict = _Pair(mmap.mmap(given.descriptor, 2 * mmap.PAGESIZE), 1).run(given.seconds)
-    else:
-        verdict = run(given.seconds)
+    verdict = run(parser.parse_args().seconds)
     os.write(1, json.dumps(asdict(verdict)).encode() + b"\n")
     return int(verdict.stale + verdict.torn + verdict.unseen > 0)
 

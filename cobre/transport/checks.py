@@ -30,7 +30,7 @@ def check_group(rank: object, size: object, generation: object) -> tuple[int, in
     known = {"rank": rank, "size": size, "generation": generation}
     for name, value in known.items():
         if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise invalid("connect", f"{name} is {value!r}, but must be a whole number", **{name: value})
+            raise invalid("connect", f"{name} is {value!r}, but must be a whole number", value=value)
     r, n, g = (int(value) for value in known.values())  # type: ignore[call-overload]
     if n < 1:
         raise invalid("connect", f"size is {n}, but a group has at least one rank", size=n)

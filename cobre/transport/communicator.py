@@ -17,7 +17,8 @@ as its ``kind``:
                       group is unharmed, and the call can be made again with better arguments
     ViewAlive         a view that an earlier ``allgatherv(copy=False)`` returned is still in use: likewise harmless
     OutOfMemory       shared memory for the call could not be had: raised on every rank, the group is unharmed
-    AddressInUse      another process is where rank 0 should be (its port, its name): raised on rank 0 as the group forms
+    AddressInUse      another process is where rank 0 should be (its port, its name): raised on rank 0 as it forms the
+                      group
     Refused           this rank was turned away (its place is taken; tcp: wrong token, run id or generation), or who
                       answered is not rank 0 of this run: raised as the group forms
     Closed            this communicator was closed before the call, or in the middle of it
@@ -26,7 +27,9 @@ as its ``kind``:
     Timeout           ranks did not arrive within ``timeout`` seconds
     Aborted           ``abort()`` was called, or another rank gave up; its reason is in the message
 
-``context`` holds ``backend, rank, size, generation`` and, where ranks are to blame, ``ranks``: a list of them. The
+``context`` holds ``backend, rank, size, generation`` (not for InvalidArgument, which has nothing to do with the group)
+and, where ranks are to blame, ``ranks``: a list of them. A collective for which everything had come before the trouble
+may still succeed; the next one raises. The
 last five break the group: every later call raises too (after Closed: ``Closed``), every other rank that waits or
 comes to wait gets an error, and no rank is given wrong data. A broken group is closed and formed again under a new
 generation, in which nothing of the old one is heard.

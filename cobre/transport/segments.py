@@ -11,6 +11,7 @@ import numpy as np
 
 from cobre.errors import CommError
 from cobre.transport.communicator import SharedRegion
+from cobre.transport.control import State
 from cobre.transport.failures import Group
 from cobre.transport.meetings import Meetings
 from cobre.transport.plans import signature
@@ -62,9 +63,18 @@ class Allotment:
             sweep(name)  # where rank 0 was killed before it could
         answers = [int(control.ranks[r].answer) for r in range(self._group.size)]
         refused = [r for r, answer in enumerate(answers) if answer != _GRANTED]
+        if errno.ENOENT in answers:
+            raise self._maker_gone(operation)
         if refused or segment is None:
             raise self._no_room(operation, size, refused, answers[refused[0]])
         return segment.memory
+
+    def _maker_gone(self, operation: str) -> CommError:
+        """The error where a rank found nothing to attach to: rank 0 died or gave up after it had arrived."""
+        control = self._meetings.control
+        if control.state(0) == State.BROKEN:
+            return control.verdict(0).error(self._group, operation, 0)
+        return self._group.lost(operation, 0, f"died or left (process {control.ranks[0].process})")
 
     def _no_room(self, operation: str, size: int, refused: list[int], code: int) -> CommError:
         return self._group.error(

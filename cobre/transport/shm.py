@@ -125,8 +125,7 @@ class ShmCommunicator(Communicator):
             out = np.empty(plan.total, plan.dtype)
         mine, whole = plan.halves[meetings.sequence + 1 & 1]
         try:
-            # From here on this rank must arrive or break the group: others may have written beside this place already.
-            try:
+            try:  # from here on this rank must arrive or break the group: others may have written beside this place
                 mine[...] = send
             except ValueError:
                 mine[...] = self._flat(send, plan)

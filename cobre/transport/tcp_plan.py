@@ -18,6 +18,8 @@ from cobre.transport.tcp_token import user_token
 
 __all__ = ["Wishes", "make_plan"]
 
+_TOKEN = 16  # characters
+
 
 @dataclass(frozen=True)
 class Wishes:
@@ -62,8 +64,13 @@ def _check_numbers(wishes: Wishes) -> None:
         seconds = getattr(wishes, name)
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < 2**31 / 1000:
             raise invalid("connect", f"{name} is {seconds!r}, but must be a number of seconds above 0")
-    if wishes.token is not None and (not isinstance(wishes.token, str) or not wishes.token):
-        raise invalid("connect", "token is empty or no text", "give a long random text, the same on all ranks")
+    if wishes.token is not None and (not isinstance(wishes.token, str) or len(wishes.token) < _TOKEN):
+        raise invalid(
+            "connect",
+            f"token must be a text of at least {_TOKEN} characters: a short one can be guessed",
+            "give a long random text, the same on all ranks, such as python -c 'import secrets; "
+            "print(secrets.token_hex(16))' prints",
+        )
     if not isinstance(wishes.run_id, str):
         raise invalid("connect", f"run_id is {wishes.run_id!r}, but must be a text")
 
