@@ -116,6 +116,7 @@ class _Forming:
             return segment is not None
 
         if not self.until(attached):
+            sweep(self.name)  # where rank 0 was killed before it could be attached to
             raise self.group.error(
                 "Timeout",
                 "connect",

@@ -124,6 +124,8 @@ class Segment:
 
 def sweep(name: str | None = None) -> None:
     """Removes segments of this user that no living process holds: all of them, or the one of that name."""
+    if not AVAILABLE:
+        return
     for path in [_path(name)] if name is not None else _ours():
         with contextlib.suppress(OSError):
             _remove_if_left(path)

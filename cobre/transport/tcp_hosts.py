@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cobre.errors import CommError
+from cobre.transport import segment
 from cobre.transport.communicator import Communicator
 from cobre.transport.digests import digest
 from cobre.transport.local import LocalCommunicator
@@ -50,6 +51,8 @@ def split_by_host(whole: Communicator, share: _Share, connect_timeout: float) ->
         finally:
             if part is not None and not done[mates].all():
                 part.close()
+            if not done.all():
+                segment.sweep()  # a rank that was killed may have left the name of one
         if done.all():
             assert part is not None
             return part

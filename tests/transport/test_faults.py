@@ -56,7 +56,7 @@ def test_the_maker_of_memory_dies(rank_host: RankHost, kind: str, name: str) -> 
             outcomes = group.run(deeds.die_there, name, 0, float(when))
             for outcome in outcomes[1:]:
                 expect_loss(outcome, name, 0, {"RankLost", "Aborted"}, SOON)
-    sweep(rank_host)
+        sweep(rank_host)
 
 
 def sweep(host: RankHost) -> None:
