@@ -125,8 +125,8 @@ class CurveLink(Link):
             raise LinkDown(self.peer, "closed the connection")
 
     def close(self) -> None:
-        for pair, monitor in zip((self.side, self.payloads), self.monitors, strict=True):
-            pair.disable_monitor()
+        for pair, monitor in zip((self.payloads, self.side), self.monitors, strict=True):
+            pair.disable_monitor()  # first: an event for a monitor that is closed would block the I/O thread for ever
             monitor.close(linger=0)
             pair.close()
 
