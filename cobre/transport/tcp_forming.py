@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from cobre.errors import CommError
-from cobre.transport.failures import Group
+from cobre.transport.failures import Group, name_ranks
 from cobre.transport.handshake import (
     FRAME_LIMIT,
     Caller,
@@ -198,7 +198,10 @@ class _Door:
                 talk.hear(message)
                 self._ready.add(rank)
         except (Gone, Stranger):
-            raise self._fail(self._plan.group.lost("connect", rank, "left while the group was formed")) from None
+            absent = [other for other in self._absent() if other != rank]
+            alone = f"; {name_ranks(absent)} had not come" if absent else ""
+            how = f"left while the group was formed{alone}"
+            raise self._fail(self._plan.group.lost("connect", rank, how)) from None
 
     def _say(self, rank: int, say: Say, body: bytes = b"") -> None:
         connection, talk, _ = self._ranks[rank]

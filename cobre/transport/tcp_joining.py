@@ -29,6 +29,7 @@ __all__ = ["join"]
 
 _SLICE = 0.5  # seconds between looks at the clock
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.25  # seconds between knocks at a door that is not there
+_GRACE = 1.0  # seconds
 
 
 def join(plan: Plan) -> Formed:
@@ -82,7 +83,9 @@ class _Visit:
         self._pause = min(2.0 * self._pause, _LONGEST_PAUSE)
 
     def _left(self) -> float:
-        return self._deadline - time.monotonic()
+        """Seconds. A rank that rank 0 knows waits a little longer than rank 0, which can tell it who is missing."""
+        grace = 0.0 if self._absent is None else min(_GRACE, 0.5 * self._plan.timeout)
+        return self._deadline + grace - time.monotonic()
 
     def _enter(self, door: Connection, held: contextlib.ExitStack) -> Formed:
         plan, group = self._plan, self._plan.group
