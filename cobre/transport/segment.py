@@ -105,11 +105,6 @@ class Segment:
         """Whether another process has the place, and lives."""
         return _is_locked(self._descriptor, _MAKER + 1 + place)
 
-    @property
-    def maker_lives(self) -> bool:
-        """Whether the process that made the segment still holds its name."""
-        return _is_locked(self._descriptor, _MAKER)
-
     def release_name(self) -> None:
         """Lets go of the name: whoever made the segment removes it, the memory stays. May be called twice."""
         if self._descriptor < 0:
