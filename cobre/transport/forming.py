@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-import os
 import time
 from collections.abc import Callable
 
@@ -94,13 +93,10 @@ class _Forming:
             raise self.no_room(error, size) from error
         try:
             control = Control(segment.memory, 0, self.group.size)
-            header = control.header
-            header.version, header.size, header.generation = VERSION, self.group.size, self.group.generation
-            # not from the module secrets: it loads libcrypto, 3.5 MB in every rank
-            header.half, header.secret = page_rounded(half), os.urandom(16).hex().encode()
+            control.found(self.group.generation, page_rounded(half))
             self.enter(segment, control)
             Fence()()
-            header.magic = MAGIC
+            control.header.magic = MAGIC
         except BaseException:
             segment.release_name()
             raise
