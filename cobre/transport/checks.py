@@ -13,6 +13,7 @@ from cobre.transport.communicator import Counts, ReduceOp
 from cobre.transport.failures import invalid
 
 __all__ = [
+    "check_above_zero",
     "check_counts",
     "check_group",
     "check_out",
@@ -39,6 +40,13 @@ def check_group(rank: object, size: object, generation: object) -> tuple[int, in
     if not 0 <= g < 2**32:
         raise invalid("connect", f"generation is {g}, but must be from 0 up to 2**32 - 1", generation=g)
     return r, n, g
+
+
+def check_above_zero(**settings: object) -> None:
+    """Raises CommError for a setting that is not a number above 0; infinity is one."""
+    for name, value in settings.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+            raise invalid("connect", f"{name} is {value!r}, but must be a number above 0", value=value)
 
 
 def check_plain(operation: str, name: str, array: object) -> None:

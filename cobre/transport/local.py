@@ -73,7 +73,15 @@ class LocalCommunicator(Communicator):
     def create_shared_region(self, shape: int | Sequence[int], dtype: DTypeLike) -> SharedRegion:
         self._open("create_shared_region")
         extents, kind = check_region(shape, dtype)
-        return HeapRegion(self, extents, kind)
+        try:
+            return HeapRegion(self, extents, kind)
+        except (MemoryError, ValueError):  # numpy's word for a shape that no address space holds
+            raise self._group.error(
+                "OutOfMemory",
+                "create_shared_region",
+                f"there is no room for {extents} elements of {kind}",
+                "make the region smaller",
+            ) from None
 
     def split_local(self) -> Communicator:
         self._open("split_local")

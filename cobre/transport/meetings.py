@@ -39,7 +39,7 @@ class Meetings:
         self.hindered = False  # that, or for whoever uses this not ready: what every collective asks first
         self._process = os.getpid()
         self._watch = meeting.watch
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may close or abort in the middle of either
         self.fence = Fence()
         own, everybody = group.rank, range(group.size)
         self._flags = [(flags[own], [flags[r] for r in everybody if r != own]) for flags in meeting.control.flags]

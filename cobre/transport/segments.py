@@ -93,6 +93,8 @@ def _attempt(name: str, size: int | None) -> tuple[Segment | None, int]:
         segment = Segment.attach(name) if size is None else Segment.make(name, size)
     except OSError as error:
         return None, error.errno or errno.EIO
+    except OverflowError:  # more than the system can be asked for
+        return None, errno.ENOMEM
     return segment, _GRANTED if segment is not None else errno.ENOENT
 
 

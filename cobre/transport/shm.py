@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Sequence
 from operator import index
@@ -14,6 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 from cobre.errors import CommError
 from cobre.transport import segment
 from cobre.transport.checks import (
+    check_above_zero,
     check_counts,
     check_group,
     check_out,
@@ -85,7 +87,8 @@ class ShmCommunicator(Communicator):
         capacity: int = 256 * 1024,
     ) -> None:
         group = Group(self.backend, *check_group(rank, size, generation))
-        met = meet(group, _checked_name(name), max(1, capacity // 2), connect_timeout)
+        check_above_zero(timeout=timeout, connect_timeout=connect_timeout, capacity=capacity)
+        met = meet(group, _checked_name(name), math.ceil(capacity / 2), connect_timeout)
         self._begin(group, met, timeout)
 
     def _begin(self, group: Group, met: Meeting, timeout: float) -> None:
@@ -226,7 +229,7 @@ class ShmCommunicator(Communicator):
     def create_shared_region(self, shape: int | Sequence[int], dtype: DTypeLike) -> SharedRegion:
         self._enter("create_shared_region")
         extents, kind = check_region(shape, dtype)
-        size = int(np.prod(extents, dtype=np.int64)) * kind.itemsize
+        size = math.prod(extents) * kind.itemsize
         try:
             memory = self._allotment.allot(size, "create_shared_region", extents, kind.str, kind.descr)
         except BaseException as error:

@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from cobre.errors import CommError
 from cobre.transport.checks import (
+    check_above_zero,
     check_counts,
     check_group,
     check_out,
@@ -85,6 +86,7 @@ class TcpCommunicator(Communicator):
         announce: Callable[[str], object] | None = None,
     ) -> None:
         self.rank, self.size, self.generation = check_group(rank, size, generation)
+        check_above_zero(timeout=timeout)
         self._group = Group(self.backend, self.rank, self.size, self.generation)
         wishes = Wishes(coordinator, port, bind_address, token, keys, run_id, connect_timeout, heartbeat, announce)
         plan = make_plan(self._group, wishes)

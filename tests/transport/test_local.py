@@ -60,3 +60,11 @@ def test_it_is_what_is_made_where_nothing_is_asked_for(monkeypatch: pytest.Monke
         monkeypatch.delenv(name, raising=False)
     with create_communicator() as communicator:
         assert isinstance(communicator, LocalCommunicator)
+
+
+def test_a_region_beyond_all_memory_is_refused() -> None:
+    with LocalCommunicator() as communicator:
+        with pytest.raises(CommError) as caught:
+            communicator.create_shared_region((2**40, 2**40), "f8")
+        assert caught.value.kind == "OutOfMemory"
+        communicator.barrier()

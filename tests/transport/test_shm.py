@@ -270,3 +270,19 @@ def test_what_a_system_lacks_is_done_without(missing: str, monkeypatch: pytest.M
         return float(total[0])
 
     assert on_threads(3, work) == [200.0] * 3
+
+
+@pytest.mark.parametrize("shape", [(2**40, 2**40), (2**62,), (2**70,)])
+def test_a_region_beyond_all_memory_is_refused_and_harms_nobody(shape: tuple[int, ...]) -> None:
+    with alone() as communicator:
+        with pytest.raises(CommError) as caught:
+            communicator.create_shared_region(shape, "f8")
+        assert caught.value.kind == "OutOfMemory"
+        assert communicator.allreduce(np.ones(1)).tolist() == [1.0]
+
+
+@pytest.mark.parametrize("wrong", [{"timeout": 0}, {"connect_timeout": "soon"}, {"capacity": -1}, {"timeout": True}])
+def test_settings_that_are_no_numbers_above_zero_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(CommError, match=next(iter(wrong))) as caught, alone(**wrong):
+        pass
+    assert caught.value.kind == "InvalidArgument"
