@@ -37,7 +37,7 @@ def _own_temporary_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def _nothing_left_behind(_own_temporary_directory: None) -> Iterator[None]:
     before = snapshot()
     yield
-    assert_no_leaks(before, timeout=5.0)
+    assert_no_leaks(before, timeout=5.0, segment_timeout=90.0)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,17 @@ def test_a_segment_is_noticed() -> None:
     finally:
         segment.unlink()
     assert_no_leaks(before)
+
+
+def test_another_runs_segment_is_given_its_own_time() -> None:
+    if not Path("/dev/shm").is_dir():
+        pytest.skip("no /dev/shm here")
+    segment = Path("/dev/shm") / f"cobre-test-{os.getpid()}"
+    later = threading.Timer(0.5, segment.unlink)
+    before = snapshot()
+    segment.write_bytes(b"x")
+    later.start()
+    before = replace(before, threads=snapshot().threads)
+    assert_no_leaks(before, timeout=0.02, segment_timeout=60.0)
+    assert not segment.exists()
+    later.join()

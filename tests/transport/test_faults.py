@@ -44,7 +44,7 @@ def test_a_rank_that_dies_is_named_at_once(rank_host: RankHost, kind: str, when:
             assert outcomes[victim].returncode == -signal.SIGKILL, outcomes[victim].describe()
             for outcome in outcomes[:victim] + outcomes[victim + 1 :]:
                 expect_loss(outcome, name, victim, {"RankLost", "Aborted"}, SOON)
-    sweep(rank_host)
+        sweep(rank_host)
 
 
 @pytest.mark.parametrize("name", ["create_shared_region", "split_local"])
@@ -82,7 +82,7 @@ def test_a_rank_killed_amid_large_payloads(rank_host: RankHost, kind: str, name:
                     assert outcome.returncode == -signal.SIGKILL, outcome.describe()
                 else:
                     expect_loss(outcome, name, victim, {"RankLost", "Aborted"}, SOON)
-    sweep(rank_host)
+        sweep(rank_host)
 
 
 @pytest.mark.parametrize("kind", KINDS)
