@@ -1,0 +1,134 @@
+"""Starting a process: the contract, and local processes by a fresh interpreter.
+
+The new interpreter runs no script of the user's: what it needs (``sys.path``, its entry) comes over its control
+connection, so that scripts without a ``__main__`` guard, notebooks, ``-c`` and stdin are all the same to it.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from cobre.supervisor.local_process import LocalProcess
+from cobre.supervisor.records import HealthSample, ProcessSpec
+
+__all__ = ["LaunchedProcess", "Launcher", "Order", "SpawnLauncher", "interpreter_command"]
+
+_BOOT = """
+def boot():
+    import marshal, os, sys
+    control, calls, board, parent = map(int, sys.argv[1:])
+    def take(count):
+        data = b""
+        while len(data) < count:
+            more = os.read(control, count - len(data))
+            if not more:
+                os._exit(70)
+            data += more
+        return data
+    order = marshal.loads(take(int.from_bytes(take(4), "little")))
+    sys.path[:] = order["path"]
+    del sys.argv[1:]
+    from cobre.supervisor.child import run
+    return run, (order, control, calls, board, parent)
+run, arguments = boot()
+del boot
+run(*arguments)
+"""
+
+
+@dataclass(frozen=True)
+class Order:
+    """A process to be made. control, calls, board, stderr: descriptors of its ends, which stay the caller's."""
+
+    spec: ProcessSpec
+    control: int
+    calls: int
+    board: int
+    stderr: int
+
+
+class LaunchedProcess(Protocol):
+    """A process that a launcher made. All is called in the supervisor's thread, and nothing of it blocks or raises."""
+
+    pid: int
+    descriptor: int
+    """Readable when the process has ended, for as long as it is open."""
+
+    def outcome(self) -> tuple[int | None, str | None] | None:
+        """Its exit code or its signal's name, or (None, None) where nobody can tell; None while it lives."""
+
+    def terminate(self) -> None:
+        """Asks the system to end it: SIGTERM."""
+
+    def kill(self) -> None:
+        """Kills it and its descendants."""
+
+    def sample(self) -> HealthSample | None:
+        """How it is; None where that cannot be seen."""
+
+    def close(self) -> None:
+        """Gives back what was needed to watch it; may be called twice."""
+
+
+class Launcher(Protocol):
+    """How processes are made. Nothing above it assumes that one is a child of this process or lives on this host."""
+
+    def prepare(self, spec: ProcessSpec) -> bytes:
+        """What the process will read first from its control connection. Called in the thread that asks for it."""
+
+    def launch(self, order: Order) -> LaunchedProcess:
+        """Makes a process. Called in the supervisor's thread, with all signals blocked. Raises OSError."""
+
+    def close(self) -> None:
+        """Ends what the launcher itself needed; every process that it made has ended. May be called twice."""
+
+
+class SpawnLauncher:
+    """Each process is a fresh interpreter, a child of this one."""
+
+    def prepare(self, spec: ProcessSpec) -> bytes:
+        return boot_order(spec)
+
+    def launch(self, order: Order) -> LocalProcess:
+        handed = (order.control, order.calls, order.board)
+        child = subprocess.Popen(
+            [*interpreter_command(), _BOOT, *map(str, handed), str(os.getpid())],
+            pass_fds=handed,
+            stdin=subprocess.DEVNULL,
+            stderr=order.stderr,
+            env=environment_with(order.spec.environment),
+        )
+        return LocalProcess.child(child)
+
+    def close(self) -> None:
+        """Nothing is held between launches."""
+
+
+def interpreter_command() -> list[str]:
+    """The interpreter that runs this process, with the flags that it was given, up to ``-c``.
+
+    Raises OSError where it is not known: Python embedded in another program.
+    """
+    if not sys.executable:
+        raise FileNotFoundError("sys.executable is not set: this Python does not know its own interpreter")
+    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    return [sys.executable, *flags, "-c"]
+
+
+def boot_order(spec: ProcessSpec, **more: object) -> bytes:
+    """What the boot of a local process reads: a length and a dictionary."""
+    path = [place for place in sys.path if isinstance(place, str)]
+    order = {"name": spec.name, "entry": spec.entry, "marks": tuple(spec.marks), "path": path, **more}
+    data = marshal.dumps(order)
+    return len(data).to_bytes(4, "little") + data
+
+
+def environment_with(added: Mapping[str, str]) -> dict[str, str] | None:
+    """The environment of this process with these variables, or None for the same as this one's."""
+    return {**os.environ, **added} if added else None

@@ -1,0 +1,96 @@
+"""A process of this host, as its supervisor holds it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+from typing import Self
+
+from cobre.supervisor.health import Pulse, descendants
+from cobre.supervisor.records import HealthSample
+
+__all__ = ["LocalProcess"]
+
+
+class LocalProcess:
+    """A child of this process. Its end is waited for through a pidfd, or by a thread where there are none."""
+
+    def __init__(self, pid: int, descriptor: int) -> None:
+        self.pid, self.descriptor = pid, descriptor
+        self._pulse = Pulse(pid)
+        self._reaped = False
+
+    @classmethod
+    def child(cls, child: subprocess.Popen[bytes]) -> Self:
+        """Takes over a child of subprocess. Raises OSError, and the child is gone, if it cannot be watched."""
+        try:
+            descriptor = _watch(child.pid)
+        except OSError:
+            child.kill()
+            child.wait()
+            raise
+        child.returncode = 0  # subprocess has nothing more to do with it: it would call a lost exit status 0
+        return cls(child.pid, descriptor)
+
+    def outcome(self) -> tuple[int | None, str | None] | None:
+        """Its exit code or its signal's name; (None, None) where somebody else took it; None while it lives."""
+        try:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:
+            self._reaped = True
+            return None, None
+        if pid == 0:
+            return None
+        self._reaped = True
+        return ended(os.waitstatus_to_exitcode(status))
+
+    def terminate(self) -> None:
+        self._send(signal.SIGTERM)
+
+    def kill(self) -> None:
+        family = descendants(self.pid) if not self._reaped else []
+        self._send(signal.SIGKILL)
+        for pid in family:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+
+    def _send(self, number: signal.Signals) -> None:
+        if not self._reaped:  # not reaped: the number is still this process's
+            with contextlib.suppress(OSError):
+                os.kill(self.pid, number)
+
+    def sample(self) -> HealthSample | None:
+        return None if self._reaped else self._pulse.sample()
+
+    def close(self) -> None:
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+
+def ended(code: int) -> tuple[int | None, str | None]:
+    """An exit code, or minus a signal, as the two of them."""
+    if code >= 0:
+        return code, None
+    try:
+        return None, signal.Signals(-code).name
+    except ValueError:  # a real-time signal
+        return None, f"signal {-code}"
+
+
+def _watch(pid: int) -> int:
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):  # macOS, or a kernel before 5.3
+        ended, ends = os.pipe()
+        threading.Thread(target=_wait, args=(pid, ends), name=f"cobre-wait-{pid}", daemon=True).start()
+        return ended
+
+
+def _wait(pid: int, ends: int) -> None:
+    with contextlib.suppress(ChildProcessError):
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    os.close(ends)
