@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import count
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -260,11 +259,9 @@ def _folder(path: str | Path | None, parts: tuple[str, ...]) -> Iterator[RunFold
         folder.discard_if_empty()
 
 
-def _writer(work: _Work, folder: Path) -> Callable[[SimulatedBlock], None]:
-    blocks = count()
-
-    def write(block: SimulatedBlock) -> None:
-        write_partition(folder, next(blocks), work.tables(block))
+def _writer(work: _Work, folder: Path) -> Callable[[SimulatedBlock, int], None]:
+    def write(block: SimulatedBlock, number: int) -> None:
+        write_partition(folder, number, work.tables(block))
 
     return write
 

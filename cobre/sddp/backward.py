@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cobre.sddp.batch import Basis
 from cobre.sddp.contracts import Exchange
 from cobre.sddp.model import Model, StageModel
 from cobre.sddp.problem import Stage
@@ -26,6 +25,7 @@ def backward(
     """
     added = 0
     for t in range(len(model.stages) - 1, 0, -1):
+        exchange.reached("backward", iteration, t + 1)
         scenarios = distinct(trial_points[t])
         states = trial_points[t][scenarios]
         values, slopes = _outcomes(model.stages[t], states, scenarios, exchange, activity)
@@ -42,6 +42,7 @@ def backward(
 
 def lower_bound(model: Model, exchange: Exchange) -> float:
     """The value of the first stage over its openings at the initial state, under its risk measure."""
+    exchange.reached("bound", model.stages[0].iteration, 1)
     initial = model.problem.initial_state[np.newaxis]
     values, slopes = _outcomes(model.stages[0], initial, np.zeros(1, np.int64), exchange, None)
     value, _ = _average(model.problem.stages[0], values, slopes)
@@ -66,40 +67,36 @@ def _outcomes(
     A unit of work is (trial point, block of openings). The basis after the first solve of each block at the first
     trial point is what the block starts from next time.
     """
-    blocks, count = stage.blocks, stage.order.size
-    units = states.shape[0] * len(blocks)
+    blocks, points = stage.blocks, states.shape[0]
+    units = points * len(blocks)
     mine = list(exchange.assigned(units))
     sizes = np.array([blocks[unit % len(blocks)].size for unit in mine], np.int64)
     openings = np.concatenate([blocks[unit % len(blocks)] for unit in mine] or [np.zeros(0, np.int64)])
-    points = np.repeat(np.array([unit // len(blocks) for unit in mine], np.int64), sizes)
+    at = np.repeat(np.array([unit // len(blocks) for unit in mine], np.int64), sizes)
     batch = stage.lp.solve(
         openings,
-        states[points],
+        states[at],
         np.cumsum(sizes),
         [stage.bases[unit % len(blocks)] for unit in mine],
-        scenarios[points],
-        first_bases=True,
+        scenarios[at],
+        first_bases=[unit < len(blocks) for unit in mine],
         activity=activity,
     )
     found = np.concatenate([batch.values[:, np.newaxis], stage.lp.sides.slopes(batch.duals)], axis=1)
-    counts = np.array([block.size for _ in range(states.shape[0]) for block in blocks], np.int64)
-    table = exchange.gather(found, counts).reshape(states.shape[0], count, -1)
-    _agree_on_bases(stage, batch.first_bases, mine, units, exchange)
+    parts = [
+        (found, np.tile(np.array([block.size for block in blocks], np.int64), points)),
+        (stage.encode_bases(batch.first_bases), (np.arange(units) < len(blocks)).astype(np.int64)),
+    ]
     if activity is not None:
-        stage.note_activity(batch.active, units, exchange)
+        parts.append((stage.flags(batch.active), np.ones(units, np.int64)))
+    gathered = exchange.gather(*parts)
+    stage.agree_on_bases(gathered[1])
+    if activity is not None:
+        stage.note_activity(gathered[2])
+    table = gathered[0].reshape(points, stage.order.size, -1)
     by_number = np.empty_like(table)
     by_number[:, stage.order] = table
     return by_number[:, :, 0], by_number[:, :, 1:]
-
-
-def _agree_on_bases(stage: StageModel, bases: list[Basis], mine: list[int], units: int, exchange: Exchange) -> None:
-    blocks = len(stage.blocks)
-    columns, rows = stage.stage.columns + 1, stage.stage.rows
-    encoded = [basis.encode() for basis, unit in zip(bases, mine, strict=True) if unit < blocks]
-    counts = np.array([int(unit < blocks) for unit in range(units)], np.int64)
-    width = 3 * columns + 2 * rows
-    agreed = exchange.gather(np.array(encoded).reshape(-1, width), counts)
-    stage.bases = [Basis.decode(row, columns, rows) for row in agreed]
 
 
 def _average(stage: Stage, values: FloatArray, slopes: FloatArray) -> tuple[FloatArray, FloatArray]:

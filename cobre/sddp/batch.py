@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +50,7 @@ class Batch:
 
     values: (r,) objective, cost-to-go included, the cost of the incoming state too. cost_to_go: (r,).
     states: (r, S) outgoing. duals: (r, m) change of the value per unit of the template's right-hand sides.
-    primal: (r, n), or (r, 0) where it was not asked for. first_bases: one a unit, after its first solve, where asked.
+    primal: (r, n), or (r, 0) where it was not asked for. first_bases: of the units that it was asked of.
     active: for each unit, the ids of the cuts that had a multiplier in one of its solves, where that was asked for.
     """
 
@@ -84,3 +84,13 @@ class SolverStatistics:
         self.seconds += other.seconds
         self.run_seconds += other.run_seconds
         self.retries += other.retries
+
+    def since(self, before: SolverStatistics) -> FloatArray:
+        """What came after ``before``, a number a field, to be summed over ranks."""
+        return np.array(astuple(self)) - np.array(astuple(before))
+
+    @classmethod
+    def of(cls, values: FloatArray) -> SolverStatistics:
+        """From a number a field, as ``since`` gives them."""
+        solves, iterations, seconds, run_seconds, retries = values.tolist()
+        return cls(int(solves), int(iterations), seconds, run_seconds, int(retries))

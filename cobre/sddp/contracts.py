@@ -7,65 +7,96 @@ The training loop is written once, for one rank of a group that all run it alike
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cobre.sddp.risk import FloatArray
 
-__all__ = ["SERIAL", "Exchange", "Serial", "Shuffled"]
+__all__ = ["SERIAL", "Exchange", "Part", "Phase", "Serial", "Shuffled"]
 
 IntArray = NDArray[np.int64]
+
+
+Part = tuple[FloatArray, IntArray]
+"""What one rank brings to a gathering, and how it is laid out.
+
+(rows, width): the rows of the units assigned to this rank, in their assigned order, and (units,): the rows of each
+unit of all. The width is the same on all ranks.
+"""
+
+Phase = Literal["forward", "backward", "bound", "simulation"]
 
 
 class Exchange(Protocol):
     """How the ranks of a run share units of work. Every rank makes the same calls in the same order."""
 
+    @property
+    def leads(self) -> bool:
+        """Whether this rank is the one that speaks for all: the clock, the observer and the log are its alone."""
+
     def assigned(self, units: int) -> Sequence[int]:
         """The units, of 0..units-1, that this rank computes, in the order in which it does so."""
 
-    def gather(self, mine: FloatArray, counts: IntArray) -> FloatArray:
-        """Everybody's rows, in the order of the units, the same on all ranks.
+    def most(self, units: int) -> int:
+        """The largest number of units that any rank is assigned of so many."""
 
-        mine: (rows, width), those of the assigned units in their assigned order. counts: (units,), rows of each unit.
-        """
+    def gather(self, *parts: Part) -> list[FloatArray]:
+        """Everybody's rows of each part, in the order of the units, the same on all ranks; all parts in one step."""
 
     def agree(self, value: float) -> float:
         """Rank 0's value, on all ranks."""
+
+    def total(self, values: FloatArray) -> FloatArray:
+        """The sum over all ranks, in their order."""
+
+    def reached(self, phase: Phase, iteration: int, stage: int) -> None:
+        """This rank comes to a stage (1-based) of an iteration; of a simulation, to a stage of a block (1-based)."""
 
 
 class Serial:
     """One rank that computes everything."""
 
+    leads = True
+
     def assigned(self, units: int) -> Sequence[int]:
         return range(units)
 
-    def gather(self, mine: FloatArray, counts: IntArray) -> FloatArray:
-        return mine
+    def most(self, units: int) -> int:
+        return units
+
+    def gather(self, *parts: Part) -> list[FloatArray]:
+        return [mine for mine, _ in parts]
 
     def agree(self, value: float) -> float:
         return value
 
+    def total(self, values: FloatArray) -> FloatArray:
+        return values
 
-class Shuffled:
+    def reached(self, phase: Phase, iteration: int, stage: int) -> None:
+        """Nobody asks."""
+
+
+class Shuffled(Serial):
     """One rank that computes its units in an order drawn anew each time: nothing in a result may change by it."""
 
     def __init__(self, seed: int) -> None:
         self._random = np.random.default_rng(seed)
-        self._order: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._order: IntArray = np.zeros(0, np.int64)
 
     def assigned(self, units: int) -> Sequence[int]:
         self._order = self._random.permutation(units)
         return [int(unit) for unit in self._order]
 
-    def gather(self, mine: FloatArray, counts: IntArray) -> FloatArray:
-        ends = np.cumsum(counts[self._order])
-        parts = {int(u): mine[e - counts[u] : e] for u, e in zip(self._order, ends, strict=True)}
-        return np.concatenate([parts[unit] for unit in range(counts.size)]) if parts else mine
+    def gather(self, *parts: Part) -> list[FloatArray]:
+        return [self._in_order(mine, counts) for mine, counts in parts]
 
-    def agree(self, value: float) -> float:
-        return value
+    def _in_order(self, mine: FloatArray, counts: IntArray) -> FloatArray:
+        ends = np.cumsum(counts[self._order])
+        found = {int(u): mine[e - counts[u] : e] for u, e in zip(self._order, ends, strict=True)}
+        return np.concatenate([found[unit] for unit in range(counts.size)]) if found else mine
 
 
 SERIAL = Serial()

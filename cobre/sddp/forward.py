@@ -36,6 +36,7 @@ def sampled_forward(model: Model, paths: IntArray, exchange: Exchange, activity:
     incoming, costs = [], []
     for t, stage in enumerate(model.stages):
         incoming.append(state)
+        exchange.reached("forward", stage.iteration, t + 1)
         rows = _solve_rows(stage, paths[:, t], state, 1, exchange, activity)
         state, cost = stage.clip(rows[:, 1:]), rows[:, 0]
         costs.append(cost)
@@ -46,8 +47,9 @@ def enumerated_forward(model: Model, exchange: Exchange, activity: float | None 
     """Visit every node of the tree. A unit of work is all openings of one node of the stage before, in a chain."""
     state = model.problem.initial_state[np.newaxis]
     incoming, costs = [], []
-    for stage in model.stages:
+    for t, stage in enumerate(model.stages):
         incoming.append(state)
+        exchange.reached("forward", stage.iteration, t + 1)
         count = stage.order.size
         openings = np.tile(stage.order, state.shape[0])
         rows = _solve_rows(stage, openings, np.repeat(state, count, axis=0), count, exchange, activity)
@@ -89,6 +91,10 @@ def _solve_rows(
     )
     cost = batch.values - stage.stage.discount * batch.cost_to_go
     found = np.concatenate([cost[:, np.newaxis], batch.states], axis=1)
+    parts = [(found, np.full(units, chain))]
     if activity is not None:
-        stage.note_activity(batch.active, units, exchange)
-    return exchange.gather(found, np.full(units, chain))
+        parts.append((stage.flags(batch.active), np.ones(units, np.int64)))
+    gathered = exchange.gather(*parts)
+    if activity is not None:
+        stage.note_activity(gathered[1])
+    return gathered[0]

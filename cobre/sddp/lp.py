@@ -97,15 +97,15 @@ class StageLP:
         scenarios: IntArray | None = None,
         *,
         primal: bool = False,
-        first_bases: bool = False,
+        first_bases: Sequence[bool] = (),
         activity: float | None = None,
     ) -> Batch:
         """Solve r pairs of opening (r,) and incoming state (r, S), cut into units that end at ``ends`` (u,).
 
         bases: one a unit, to start from (None: from the slacks). scenarios: (r,) whose they are, for errors
         (None: numbered as they stand). primal: keep every column's value.
-        first_bases: keep the basis after each unit's first solve. activity: note the cuts whose multiplier exceeds
-        this. Raises SolverError when a solve fails whatever is tried.
+        first_bases: one a unit, whether to keep the basis after its first solve (empty: of none). activity: note the
+        cuts whose multiplier exceeds this. Raises SolverError when a solve fails whatever is tried.
         """
         count = openings.size
         sides = self._scaled_sides(openings, incoming)
@@ -119,10 +119,11 @@ class StageLP:
         self._openings = openings
         self._scenarios = np.arange(count) if scenarios is None else scenarios
         start = 0
-        for basis, end in zip(bases, ends.tolist(), strict=True):
+        kept = first_bases or [False] * len(bases)
+        for basis, end, keep in zip(bases, ends.tolist(), kept, strict=True):
             found: set[int] | None = None if activity is None else set()
             self._start_from(basis)
-            if first_bases:
+            if keep:
                 self._chain(sides, batch, range(start, start + 1), found, activity or 0.0)
                 batch.first_bases.append(self.basis())
                 start += 1

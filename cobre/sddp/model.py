@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cobre.sddp.batch import Basis, SolverStatistics
-from cobre.sddp.contracts import Exchange
 from cobre.sddp.cuts import CutPool
 from cobre.sddp.lp import StageLP
 from cobre.sddp.problem import Problem, Stage
@@ -20,6 +19,7 @@ from cobre.sddp.settings import SolverProfile
 __all__ = ["Model", "StageModel"]
 
 IntArray = NDArray[np.int64]
+_UNITS = 4  # of work that a stage of the backward pass is cut into at least, where it has the openings
 
 
 class StageModel:
@@ -29,25 +29,34 @@ class StageModel:
     solve starts from, agreed by all ranks (None before the first iteration).
     """
 
-    def __init__(
-        self, stage: Stage, *, sign: float, last: bool, number: int, retry_limit: int, openings_per_unit: int | None
-    ) -> None:
+    def __init__(self, stage: Stage, *, sign: float, last: bool, number: int, retry_limit: int, blocks: int) -> None:
         self.stage = stage
         self.lp = StageLP(stage, sign=sign, last=last, number=number, retry_limit=retry_limit)
         self.pool = CutPool(stage.states)
-        order = opening_order(stage)
-        size = openings_per_unit or order.size
-        self.blocks: list[IntArray] = [order[i : i + size] for i in range(0, order.size, size)]
-        self.order = order
+        self.order = opening_order(stage)
+        self.blocks: list[IntArray] = np.array_split(self.order, blocks)
         self.bases: list[Basis | None] = [None] * len(self.blocks)
         self.iteration = 0  # the one under way
 
-    def note_activity(self, active: list[IntArray], units: int, exchange: Exchange) -> None:
-        """Count the cuts that had a multiplier: active, the ids for each of this rank's units."""
+    def encode_bases(self, bases: list[Basis]) -> FloatArray:
+        """A row for each basis, of the same width on all ranks, also where there is none."""
+        width = 3 * (self.stage.columns + 1) + 2 * self.stage.rows
+        return np.array([basis.encode() for basis in bases]).reshape(-1, width)
+
+    def agree_on_bases(self, rows: FloatArray) -> None:
+        """Start the blocks' next solves from these, one row a block."""
+        self.bases = [Basis.decode(row, self.stage.columns + 1, self.stage.rows) for row in rows]
+
+    def flags(self, active: list[IntArray]) -> FloatArray:
+        """(units, cuts), 1 where a cut had a multiplier; active: the ids for each of this rank's units."""
         flags = np.zeros((len(active), self.pool.size))
         for row, ids in enumerate(active):
             flags[row, ids] = 1.0
-        times = exchange.gather(flags, np.ones(units, np.int64)).sum(axis=0).astype(np.int64)
+        return flags
+
+    def note_activity(self, flags: FloatArray) -> None:
+        """Count the cuts that had a multiplier, by the flags of all units."""
+        times = flags.sum(axis=0).astype(np.int64)
         self.pool.times_active[:] += times
         self.pool.last_active[times > 0] = self.iteration
 
@@ -72,11 +81,14 @@ class Model:
         *,
         retry_limit: int = 5,
         openings_per_unit: int | None = None,
+        passes: int | None = 1,
         failure_folder: Path | None = None,
     ) -> None:
+        """passes: forward passes of an iteration, None where every node of the tree is visited."""
         self.problem = problem
         self.sign = 1.0 if problem.sense == "min" else -1.0
         last = len(problem.stages) - 1
+        blocks = _blocks(problem, openings_per_unit, passes)
         self.stages = [
             StageModel(
                 stage,
@@ -84,7 +96,7 @@ class Model:
                 last=t == last,
                 number=t + 1,
                 retry_limit=retry_limit,
-                openings_per_unit=openings_per_unit,
+                blocks=blocks[t],
             )
             for t, stage in enumerate(problem.stages)
         ]
@@ -113,3 +125,20 @@ class Model:
         """Free the solvers."""
         for stage in self.stages:
             stage.lp.close()
+
+
+def _blocks(problem: Problem, openings_per_unit: int | None, passes: int | None) -> list[int]:
+    """How many blocks each stage's openings are cut into: a rule of the settings, never of the number of workers.
+
+    Where the size is not given, a block is a stage's openings whole, for a chain of solves is the cheaper the longer
+    it is, unless the stage has too few trial points to share out.
+    """
+    found, points = [], 1
+    for stage in problem.stages:
+        count = len(stage.openings)
+        if openings_per_unit is not None:
+            found.append(-(-count // openings_per_unit))
+        else:
+            found.append(max(1, min(-(-_UNITS // points), count // 2)))
+        points = min(points * count, _UNITS if passes is None else min(passes, _UNITS))
+    return found

@@ -164,8 +164,9 @@ class TrainingSettings:
 
     passes: forward passes of an iteration. stopping: must hold an IterationLimit. seed: of the forward draws.
     retry_limit: how many other ways a failed solve is tried before it is a SolverError.
-    openings_per_unit: openings of the backward pass that one unit of work solves in a chain (None: all of them).
-        Part of what the bits depend on, unlike the number of workers.
+    openings_per_unit: openings of the backward pass that one unit of work solves in a chain (None: all of them, or
+        fewer where a stage has less than four trial points). Part of what the bits depend on, unlike the number of
+        workers.
     upper_bound_passes: the upper bound's mean, deviation and interval are taken over the passes of the last
         iterations, just as many as give this number.
     """
@@ -200,7 +201,8 @@ class TrainingSettings:
 class SimulationSettings:
     """How to simulate a policy.
 
-    block: how many scenarios are in memory, and in one file, at a time; None takes 100, fewer where stages are large.
+    block: how many scenarios are in memory, and in one file, at a time. None takes a quarter of them, but at least 16
+        and at most 100, and fewer where stages are large.
     """
 
     scenarios: Sampled | Enumerated = field(default_factory=lambda: Sampled(2000))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cobre.sddp.batch import SolverStatistics
+from cobre.sddp.contracts import SERIAL, Exchange
 from cobre.sddp.model import Model
 from cobre.sddp.policy import Policy
 from cobre.sddp.problem import Problem
@@ -23,6 +24,7 @@ __all__ = ["SimulatedBlock", "SimulationOutcome", "StageResult", "simulate"]
 
 IntArray = NDArray[np.int64]
 _BLOCK_NUMBERS = 4_000_000
+_SMALLEST_BLOCK, _LARGEST_BLOCK = 16, 100  # scenarios
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,20 +78,27 @@ class SimulationOutcome:
         return math.sqrt(spread * (n / max(n - 1, 1) if self.sampled else 1.0))
 
 
+Consumer = Callable[[SimulatedBlock, int], None]
+Observer = Callable[[int, int], object]
+
+
 def simulate(
     problem: Problem,
     policy: Policy,
     settings: SimulationSettings,
     *,
-    consume: Callable[[SimulatedBlock], None] | None = None,
-    observe: Callable[[int, int], object] | None = None,
+    exchange: Exchange = SERIAL,
+    consume: Consumer | None = None,
+    observe: Observer | None = None,
     failure_folder: Path | None = None,
     strict: bool = True,
 ) -> SimulationOutcome:
     """Apply ``policy`` to the scenarios that ``settings`` names.
 
-    consume: takes each block as it is done; nothing of it is kept after. observe: called with (scenarios complete,
-    scenarios in all) after each block; returning ``False`` stops. strict: see ``Policy.check``.
+    exchange: how ranks share the blocks; the result has the same bits whatever it is. consume: takes each block and
+    its number (from 0), on the rank that simulated it; nothing of the block is kept after. observe: called on every
+    rank with (scenarios complete, scenarios in all) of all ranks, whenever each has simulated one more block;
+    returning ``False`` on rank 0 stops all. strict: see ``Policy.check``.
 
     Raises ValidationError for a policy of another problem, SolverError when a solve fails whatever is tried.
     """
@@ -98,37 +107,80 @@ def simulate(
     total = scenarios.count if isinstance(scenarios, Sampled) else scenario_count(problem.stages, scenarios.limit)
     began = perf_counter()
     model = Model(problem, retry_limit=settings.retry_limit, failure_folder=failure_folder)
-    costs, probability, stopped = [], [], False
     try:
+        return _Run(model, policy, settings, exchange, total).go(began, consume, observe)
+    finally:
+        model.close()
+
+
+class _Run:
+    """The state of one simulation on one rank."""
+
+    def __init__(
+        self, model: Model, policy: Policy, settings: SimulationSettings, exchange: Exchange, total: int
+    ) -> None:
+        self.model, self.settings, self.exchange, self.total = model, settings, exchange, total
         _load(model, policy)
         model.use_profile(settings.solver)
         _find_bases(model)
-        for numbers in _blocks(problem, settings, total):
-            block = _simulate_block(model, settings, numbers, total)
-            costs.append(block.costs)
-            probability.append(block.probability)
-            if consume is not None:
-                consume(block)
-            if observe is not None and observe(numbers.stop, total) is False:
-                stopped = numbers.stop < total
+        self.common = model.statistics()  # of the solves that every rank makes for itself
+        self.blocks = _blocks(model.problem, settings, total)
+        self.mine = list(exchange.assigned(len(self.blocks)))
+        self.complete = 0  # scenarios, of all ranks
+
+    def go(self, began: float, consume: Consumer | None, observe: Observer | None) -> SimulationOutcome:
+        found: list[FloatArray] = []
+        stopped = False
+        for turn in range(self.exchange.most(len(self.blocks))):
+            if turn < len(self.mine):
+                block = self.simulate(self.mine[turn])
+                found.append(np.stack([block.costs, block.probability], axis=1))
+                if consume is not None:
+                    consume(block, self.mine[turn])
+            if self.stops(found[turn].shape[0] if turn < len(found) else 0, observe):
+                stopped = self.complete < self.total
                 break
-    finally:
-        model.close()
-    return SimulationOutcome(
-        costs=np.concatenate(costs),
-        probability=np.concatenate(probability),
-        statistics=model.statistics(),
-        seconds=perf_counter() - began,
-        sampled=isinstance(scenarios, Sampled),
-        stopped=stopped,
-    )
+        return self.outcome(found, stopped, began)
+
+    def simulate(self, number: int) -> SimulatedBlock:
+        def reached(stage: int) -> None:
+            self.exchange.reached("simulation", number + 1, stage)
+
+        return _simulate_block(self.model, self.settings, self.blocks[number], self.total, reached)
+
+    def stops(self, done: int, observe: Observer | None) -> bool:
+        """Whether rank 0 stops after this turn, in which this rank simulated ``done`` scenarios."""
+        self.complete += int(self.exchange.total(np.array([float(done)]))[0])
+        asked = observe is not None and observe(self.complete, self.total) is False
+        return self.exchange.agree(float(asked)) != 0.0
+
+    def outcome(self, found: list[FloatArray], stopped: bool, began: float) -> SimulationOutcome:
+        """What all ranks found: costs and probabilities, by the numbers of the scenarios."""
+        flags = (np.arange(len(self.mine)) < len(found)).astype(np.float64)[:, np.newaxis]
+        done = self.exchange.gather((flags, np.ones(len(self.blocks), np.int64)))[0]
+        counts = np.array([len(numbers) for numbers in self.blocks], np.int64) * done[:, 0].astype(np.int64)
+        rows = self.exchange.gather((np.concatenate([np.zeros((0, 2)), *found]), counts))[0]
+        statistics = SolverStatistics.of(self.exchange.total(self.model.statistics().since(self.common)))
+        statistics.add(self.common)
+        return SimulationOutcome(
+            costs=rows[:, 0].copy(),
+            probability=rows[:, 1].copy(),
+            statistics=statistics,
+            seconds=perf_counter() - began,
+            sampled=isinstance(self.settings.scenarios, Sampled),
+            stopped=stopped,
+        )
 
 
-def _blocks(problem: Problem, settings: SimulationSettings, total: int) -> Iterator[range]:
-    """A hundred scenarios at a time, or as many as keep their decisions at four million numbers."""
+def _blocks(problem: Problem, settings: SimulationSettings, total: int) -> list[range]:
+    """Scenarios at a time: by a rule of the settings, never of the number of workers, for a block is a file.
+
+    A quarter of them, so that there is something to share out, but at least 16 and at most 100, and no more than
+    keep their decisions at four million numbers.
+    """
     room = max(1, _BLOCK_NUMBERS // sum(stage.columns for stage in problem.stages))
-    size = settings.block or min(100, room)
-    return (range(first, min(first + size, total)) for first in range(0, total, size))
+    size = settings.block or min(_LARGEST_BLOCK, room, max(_SMALLEST_BLOCK, -(-total // 4)))
+    return [range(first, min(first + size, total)) for first in range(0, total, size)]
 
 
 def _paths(problem: Problem, settings: SimulationSettings, numbers: range, total: int) -> tuple[IntArray, FloatArray]:
@@ -146,7 +198,7 @@ def _load(model: Model, policy: Policy) -> None:
 
 
 def _find_bases(model: Model) -> None:
-    """Give every stage a basis to start from, by one scenario that is the same whoever simulates which others."""
+    """Give every stage a basis to start from, by one scenario that every rank solves for itself."""
     model.begin(0)
     state = model.problem.initial_state[np.newaxis]
     for stage in model.stages:
@@ -155,7 +207,9 @@ def _find_bases(model: Model) -> None:
         state = stage.clip(batch.states)
 
 
-def _simulate_block(model: Model, settings: SimulationSettings, numbers: range, total: int) -> SimulatedBlock:
+def _simulate_block(
+    model: Model, settings: SimulationSettings, numbers: range, total: int, reached: Callable[[int], None]
+) -> SimulatedBlock:
     paths, probability = _paths(model.problem, settings, numbers, total)
     model.begin(0)
     count, numbered = paths.shape[0], np.asarray(numbers, np.int64)
@@ -163,6 +217,7 @@ def _simulate_block(model: Model, settings: SimulationSettings, numbers: range, 
     ends, discount, cost_so_far = np.arange(1, count + 1), 1.0, np.zeros(count)
     stages = []
     for t, stage in enumerate(model.stages):
+        reached(t + 1)
         batch = stage.lp.solve(paths[:, t], state, ends, [stage.bases[0]] * count, numbered, primal=True)
         cost = batch.values - stage.stage.discount * batch.cost_to_go
         stages.append(

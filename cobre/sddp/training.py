@@ -35,7 +35,8 @@ class IterationRecord:
 
     The outer bound is ``lower_bound`` of a minimisation and ``upper_bound`` of a maximisation; the other of the two
     is the estimate from forward passes (exact where they are enumerated), of which ``upper_bound_std`` and ``ci_95``
-    (half width) speak. gap: their distance, relative to ``max(1, |estimate|)``. Seconds are wall time.
+    (half width) speak. gap: their distance, relative to ``max(1, |estimate|)``. Seconds are wall time of this rank;
+    solves, simplex iterations and the solver's seconds are summed over the ranks.
     """
 
     iteration: int
@@ -57,12 +58,15 @@ class IterationRecord:
 
 
 Observer = Callable[[IterationRecord], object]
-"""Called after each iteration on rank 0; returning ``False`` stops the run with reason ``shutdown``."""
+"""Called after each iteration on every rank; returning ``False`` on rank 0 stops all with reason ``shutdown``."""
 
 
 @dataclass(eq=False)
 class TrainingOutcome:
-    """What a training gave. ``cuts[t]`` is the pool on stage t's cost-to-go, of the minimisation solved inside."""
+    """What a training gave. ``cuts[t]`` is the pool on stage t's cost-to-go, of the minimisation solved inside.
+
+    statistics: of the solves of all ranks. seconds: wall time of this rank.
+    """
 
     problem: Problem
     records: list[IterationRecord]
@@ -100,6 +104,7 @@ def train(
         problem,
         retry_limit=settings.retry_limit,
         openings_per_unit=settings.openings_per_unit,
+        passes=settings.passes.count if isinstance(settings.passes, Sampled) else None,
         failure_folder=failure_folder,
     )
     try:
@@ -114,6 +119,7 @@ class _Run:
     def __init__(self, model: Model, settings: TrainingSettings, exchange: Exchange, observe: Observer | None) -> None:
         self.model, self.settings, self.exchange, self.observe = model, settings, exchange, observe
         self.started = perf_counter()
+        self.statistics = SolverStatistics()
         self.records: list[IterationRecord] = []
         self.bounds: list[float] = []  # of the minimisation solved inside, never falling
         self.exact: list[float] = []
@@ -133,7 +139,7 @@ class _Run:
             records=self.records,
             reason=reason,
             cuts=[stage.pool for stage in self.model.stages],
-            statistics=self.model.statistics(),
+            statistics=self.statistics,
             seconds=perf_counter() - self.started,
             exact_upper_bounds=[self.model.sign * bound for bound in self.exact],
         )
@@ -152,7 +158,8 @@ class _Run:
         self.bounds.append(max([bound, *self.bounds[-1:]]))
         self.selector.visit(trajectories.incoming)
         active = self.selector.after(model, iteration)
-        record = self.record(iteration, trajectories, began, middle, (added, active), before)
+        spent = SolverStatistics.of(self.exchange.total(model.statistics().since(before)))
+        record = self.record(iteration, trajectories, began, middle, (added, active), spent)
         return self.decide(record)
 
     def forward(self, iteration: int) -> Trajectories:
@@ -181,12 +188,13 @@ class _Run:
         began: float,
         middle: float,
         cuts: tuple[int, int],
-        before: SolverStatistics,
+        spent: SolverStatistics,
     ) -> IterationRecord:
         mean, deviation, interval = self.estimate(trajectories)
         outer = self.bounds[-1]
         self.question(mean, interval)
-        now, spent = perf_counter(), self.model.statistics()
+        self.statistics.add(spent)
+        now = perf_counter()
         lower, upper = (outer, mean) if self.model.sign > 0 else (-mean, -outer)
         self.records.append(
             IterationRecord(
@@ -203,9 +211,9 @@ class _Run:
                 backward_seconds=now - middle,
                 cuts_added=cuts[0],
                 cuts_active=cuts[1],
-                solves=spent.solves - before.solves,
-                simplex_iterations=spent.simplex_iterations - before.simplex_iterations,
-                solver_seconds=spent.seconds - before.seconds,
+                solves=spent.solves,
+                simplex_iterations=spent.simplex_iterations,
+                solver_seconds=spent.seconds,
             )
         )
         return self.records[-1]
@@ -224,6 +232,8 @@ class _Run:
             return
         if self.bounds[-1] > mean + room and not self.questioned:
             self.questioned = True
+            if not self.exchange.leads:
+                return
             log.warning(
                 "the bound %g lies beyond what the policy costs, %g: a stage's cost_to_go_bound is not a valid one",
                 self.model.sign * self.bounds[-1],

@@ -42,7 +42,7 @@ def run(folder: Path, files: dict[str, Any], settings: SimulationSettings) -> tu
     built = build_problem(case)
     blocks: list[SimulatedBlock] = []
     policy = Policy.of(train(built.problem, case.training))
-    simulate(built.problem, policy, settings, consume=blocks.append)
+    simulate(built.problem, policy, settings, consume=lambda block, number: blocks.append(block))
     return case, built, blocks[0]
 
 

@@ -40,7 +40,7 @@ def solve_all(lp: StageLP, basis: Basis | None = None) -> Batch:
     """Every opening from one state, in one unit."""
     openings = np.arange(len(STAGE.openings))
     incoming = np.repeat([[30.0, 20.0, 50.0]], openings.size, axis=0)
-    return lp.solve(openings, incoming, np.array([openings.size]), [basis], primal=True, first_bases=True)
+    return lp.solve(openings, incoming, np.array([openings.size]), [basis], primal=True, first_bases=[True])
 
 
 def bits(batch: Batch) -> bytes:

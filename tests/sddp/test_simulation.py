@@ -42,7 +42,7 @@ def test_enumerated_scenarios_cost_what_training_says_exactly(policy: Policy) ->
 
 def test_what_is_handed_over_adds_up(policy: Policy) -> None:
     blocks: list[SimulatedBlock] = []
-    outcome = simulate(PROBLEM, policy, SETTINGS, consume=blocks.append)
+    outcome = simulate(PROBLEM, policy, SETTINGS, consume=lambda block, number: blocks.append(block))
     assert [b.scenarios.tolist()[0] for b in blocks] == [0, 16, 32, 48]
     assert np.concatenate([b.costs for b in blocks]).tobytes() == outcome.costs.tobytes()
     for block in blocks:
@@ -62,7 +62,7 @@ def test_a_maximisation_comes_out_in_its_own_sense(policy: Policy) -> None:
     turned = Problem(stages, PROBLEM.initial_state, sense="max", state_names=PROBLEM.state_names)
     training = TrainingSettings(passes=Enumerated(), stopping=(IterationLimit(12),))
     high, blocks = Policy.of(train(turned, training)), []
-    outcome = simulate(turned, high, SETTINGS, consume=blocks.append)
+    outcome = simulate(turned, high, SETTINGS, consume=lambda block, number: blocks.append(block))
     assert outcome.costs.tobytes() == (-simulate(PROBLEM, policy, SETTINGS).costs).tobytes()
     stage = blocks[0].stages[0]
     assert np.allclose(stage.primal @ turned.stages[0].cost, stage.stage_cost)
