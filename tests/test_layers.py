@@ -56,6 +56,7 @@ LONG_FUNCTIONS: dict[str, str] = {
 }
 ENVIRONMENT_READERS: dict[str, str] = {
     "cobre/settings.py": "it is the one place that resolves COBRE_* settings of a run",
+    "cobre/supervisor/child.py": "a forked process takes over the environment that it is sent; no variable is looked at",
     "cobre/supervisor/launcher.py": "a new process is given all of this one's environment; no variable is looked at",
     "cobre/transport/environment.py": "a rank that a scheduler started meets its group without any of the layers above",
 }

@@ -1,6 +1,6 @@
 """What a supervised process does before and beside its work: it dies with its parent, and hears when it is to end.
 
-It imports as little as it can (no dataclasses, no typing, no subprocess): a process is up in the time of a bare
+It imports as little as it can (no dataclasses, no subprocess, no numpy): a process is up in the time of a bare
 interpreter and some ten milliseconds. ``launcher`` holds what runs before this.
 """
 
@@ -14,14 +14,15 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from typing import Any
 
 from cobre.supervisor.board import Board
 from cobre.supervisor.wiring import ASK, MESSAGE, READY, Frames, frame
 
-__all__ = ["ChildEnd", "run"]
+__all__ = ["ORPHANED", "ChildEnd", "adopt", "die_with", "run"]
 
 _SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
-_ORPHANED = 70  # the exit code of a process whose parent is gone; nobody is there to read it
+ORPHANED = 70  # the exit code of a process whose parent is gone; nobody is there to read it
 
 
 class ChildEnd:
@@ -72,7 +73,7 @@ class ChildEnd:
             except OSError:
                 data = b""
             if not data:  # the parent is gone, and with it all reason to go on, whatever the other threads do
-                os._exit(_ORPHANED)
+                os._exit(ORPHANED)
             for kind, payload in frames.feed(data):
                 try:
                     self._hear(kind, payload)
@@ -94,7 +95,7 @@ class ChildEnd:
             self._heard(payload)
 
 
-def run(order: Mapping[str, object], control: int, calls: int, board: int, parent: int) -> None:
+def run(order: Mapping[str, Any], control: int, calls: int, board: int, parent: int) -> None:
     """The life of a process: ``order`` is what the launcher sent, the others are its descriptors and its parent's pid.
 
     An exception of the entry ends the process with its traceback on stderr and exit code 1.
@@ -103,11 +104,19 @@ def run(order: Mapping[str, object], control: int, calls: int, board: int, paren
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the parent, which decides
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     faulthandler.enable(2)
-    page = Board(board, order["marks"])  # type: ignore[arg-type]
+    page = Board(board, order["marks"])
     os.close(board)
-    end = ChildEnd(str(order["name"]), socket.socket(fileno=calls), page, socket.socket(fileno=control))
-    module, _, function = str(order["entry"]).partition(":")
+    end = ChildEnd(order["name"], socket.socket(fileno=calls), page, socket.socket(fileno=control))
+    module, _, function = order["entry"].partition(":")
     getattr(import_module(module), function)(end)
+
+
+def adopt(order: Mapping[str, Any]) -> None:
+    """What a fresh interpreter inherits and a forked one has from its fork server: path, directory, environment."""
+    sys.path[:] = order["path"]
+    os.chdir(order["directory"])
+    os.environ.clear()
+    os.environ.update(order["environment"])
 
 
 def die_with(parent: int) -> None:
@@ -117,4 +126,4 @@ def die_with(parent: int) -> None:
 
         ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, int(signal.SIGKILL))
     if os.getppid() != parent:
-        os._exit(_ORPHANED)
+        os._exit(ORPHANED)

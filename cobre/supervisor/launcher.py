@@ -17,12 +17,20 @@ from typing import Protocol
 from cobre.supervisor.local_process import LocalProcess
 from cobre.supervisor.records import HealthSample, ProcessSpec
 
-__all__ = ["LaunchedProcess", "Launcher", "Order", "SpawnLauncher", "interpreter_command"]
+__all__ = [
+    "LaunchedProcess",
+    "Launcher",
+    "Order",
+    "SpawnLauncher",
+    "boot_command",
+    "boot_order",
+    "whole_environment",
+]
 
 _BOOT = """
 def boot():
     import marshal, os, sys
-    control, calls, board, parent = map(int, sys.argv[1:])
+    control, *others = map(int, sys.argv[1:])
     def take(count):
         data = b""
         while len(data) < count:
@@ -34,8 +42,8 @@ def boot():
     order = marshal.loads(take(int.from_bytes(take(4), "little")))
     sys.path[:] = order["path"]
     del sys.argv[1:]
-    from cobre.supervisor.child import run
-    return run, (order, control, calls, board, parent)
+    from cobre.supervisor.MODULE import run
+    return run, (order, control, *others)
 run, arguments = boot()
 del boot
 run(*arguments)
@@ -98,11 +106,11 @@ class SpawnLauncher:
     def launch(self, order: Order) -> LocalProcess:
         handed = (order.control, order.calls, order.board)
         child = subprocess.Popen(
-            [*interpreter_command(), _BOOT, *map(str, handed), str(os.getpid())],
+            boot_command("child", *handed, os.getpid()),
             pass_fds=handed,
             stdin=subprocess.DEVNULL,
             stderr=order.stderr,
-            env=environment_with(order.spec.environment),
+            env=whole_environment(order.spec.environment) if order.spec.environment else None,
         )
         return LocalProcess.child(child)
 
@@ -110,15 +118,16 @@ class SpawnLauncher:
         """Nothing is held between launches."""
 
 
-def interpreter_command() -> list[str]:
-    """The interpreter that runs this process, with the flags that it was given, up to ``-c``.
+def boot_command(module: str, control: int, *others: int) -> list[str]:
+    """The command of a new interpreter, with this one's flags, that calls ``run`` of one of our modules.
 
-    Raises OSError where it is not known: Python embedded in another program.
+    That is given what ``boot_order`` sent over ``control``, that descriptor, and the other numbers. Raises OSError
+    where the interpreter is not known: Python embedded in another program.
     """
     if not sys.executable:
         raise FileNotFoundError("sys.executable is not set: this Python does not know its own interpreter")
     flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-    return [sys.executable, *flags, "-c"]
+    return [sys.executable, *flags, "-c", _BOOT.replace("MODULE", module), *map(str, (control, *others))]
 
 
 def boot_order(spec: ProcessSpec, **more: object) -> bytes:
@@ -129,6 +138,6 @@ def boot_order(spec: ProcessSpec, **more: object) -> bytes:
     return len(data).to_bytes(4, "little") + data
 
 
-def environment_with(added: Mapping[str, str]) -> dict[str, str] | None:
-    """The environment of this process with these variables, or None for the same as this one's."""
-    return {**os.environ, **added} if added else None
+def whole_environment(added: Mapping[str, str]) -> dict[str, str]:
+    """The environment of this process, with these variables."""
+    return {**os.environ, **added}

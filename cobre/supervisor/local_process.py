@@ -12,14 +12,16 @@ from typing import Self
 from cobre.supervisor.health import Pulse, descendants
 from cobre.supervisor.records import HealthSample
 
-__all__ = ["LocalProcess"]
+__all__ = ["LocalProcess", "ended"]
 
 
 class LocalProcess:
     """A child of this process. Its end is waited for through a pidfd, or by a thread where there are none."""
 
-    def __init__(self, pid: int, descriptor: int) -> None:
+    def __init__(self, pid: int, descriptor: int, *, waiter: bool = False) -> None:
+        """descriptor: the pidfd, or with ``waiter`` a pipe that the thread closes at the end."""
         self.pid, self.descriptor = pid, descriptor
+        self._waiter = waiter
         self._pulse = Pulse(pid)
         self._reaped = False
 
@@ -27,13 +29,13 @@ class LocalProcess:
     def child(cls, child: subprocess.Popen[bytes]) -> Self:
         """Takes over a child of subprocess. Raises OSError, and the child is gone, if it cannot be watched."""
         try:
-            descriptor = _watch(child.pid)
+            descriptor, waiter = _watch(child.pid)
         except OSError:
             child.kill()
             child.wait()
             raise
         child.returncode = 0  # subprocess has nothing more to do with it: it would call a lost exit status 0
-        return cls(child.pid, descriptor)
+        return cls(child.pid, descriptor, waiter=waiter)
 
     def outcome(self) -> tuple[int | None, str | None] | None:
         """Its exit code or its signal's name; (None, None) where somebody else took it; None while it lives."""
@@ -48,9 +50,11 @@ class LocalProcess:
         return ended(os.waitstatus_to_exitcode(status))
 
     def terminate(self) -> None:
+        """Sends it SIGTERM."""
         self._send(signal.SIGTERM)
 
     def kill(self) -> None:
+        """Kills it and its descendants: those that can be seen, and whose parents still live."""
         family = descendants(self.pid) if not self._reaped else []
         self._send(signal.SIGKILL)
         for pid in family:
@@ -58,14 +62,20 @@ class LocalProcess:
                 os.kill(pid, signal.SIGKILL)
 
     def _send(self, number: signal.Signals) -> None:
-        if not self._reaped:  # not reaped: the number is still this process's
-            with contextlib.suppress(OSError):
+        if self._reaped or self.descriptor < 0:
+            return
+        with contextlib.suppress(OSError):
+            if self._waiter:
                 os.kill(self.pid, number)
+            else:  # hits this process, or nobody if somebody else has reaped it
+                signal.pidfd_send_signal(self.descriptor, number)
 
     def sample(self) -> HealthSample | None:
+        """How it is, or None where it has ended."""
         return None if self._reaped else self._pulse.sample()
 
     def close(self) -> None:
+        """Gives back the descriptor; may be called twice."""
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
@@ -81,13 +91,13 @@ def ended(code: int) -> tuple[int | None, str | None]:
         return None, f"signal {-code}"
 
 
-def _watch(pid: int) -> int:
+def _watch(pid: int) -> tuple[int, bool]:
     try:
-        return os.pidfd_open(pid)
+        return os.pidfd_open(pid), False
     except (AttributeError, OSError):  # macOS, or a kernel before 5.3
-        ended, ends = os.pipe()
+        heard, ends = os.pipe()
         threading.Thread(target=_wait, args=(pid, ends), name=f"cobre-wait-{pid}", daemon=True).start()
-        return ended
+        return heard, True
 
 
 def _wait(pid: int, ends: int) -> None:

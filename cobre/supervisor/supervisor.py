@@ -19,6 +19,7 @@ from typing import Self
 
 from cobre.errors import CobreError
 from cobre.supervisor import lifecycle as life
+from cobre.supervisor.forkserver import ForkserverLauncher
 from cobre.supervisor.launcher import Launcher, SpawnLauncher
 from cobre.supervisor.process import Owner, Process, Wiring
 from cobre.supervisor.records import ExitReport, Grace, ProcessSpec, ProcessStatistics
@@ -224,6 +225,8 @@ def choose_launcher(start_method: str | None) -> Launcher:
         start_method = sys.modules["multiprocessing"].get_start_method(allow_none=True)
     if start_method in (None, "spawn"):
         return SpawnLauncher()
+    if start_method == "forkserver":
+        return ForkserverLauncher()
     context = {"start_method": start_method}
     if start_method == "fork":
         raise CobreError(
