@@ -1,0 +1,46 @@
+"""Actors: objects that live in processes of their own, called through handles, answered by futures.
+
+with ActorSystem() as system:
+    counter = system.spawn(Counter, 10)
+    future = counter.add.remote(5)
+    print(system.get(future))
+
+Names are brought in when they are first used: a worker's process needs few of them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cobre.actors.failures import RemoteTraceback
+    from cobre.actors.handle import ActorHandle
+    from cobre.actors.inside import context
+    from cobre.actors.references import Ref
+    from cobre.actors.system import ActorSystem
+    from cobre.supervisor import Limits, RestartPolicy
+
+__all__ = ["ActorHandle", "ActorSystem", "Limits", "Ref", "RemoteTraceback", "RestartPolicy", "context"]
+
+_HOMES = {
+    "ActorHandle": "cobre.actors.handle",
+    "ActorSystem": "cobre.actors.system",
+    "Limits": "cobre.supervisor",
+    "Ref": "cobre.actors.references",
+    "RemoteTraceback": "cobre.actors.failures",
+    "RestartPolicy": "cobre.supervisor",
+    "context": "cobre.actors.inside",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'cobre.actors' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
