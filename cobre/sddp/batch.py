@@ -87,7 +87,8 @@ class SolverStatistics:
 
     def since(self, before: SolverStatistics) -> FloatArray:
         """What came after ``before``, a number a field, to be summed over ranks."""
-        return np.array(astuple(self)) - np.array(astuple(before))
+        own: FloatArray = np.array(astuple(self), np.float64)
+        return own - np.array(astuple(before), np.float64)
 
     @classmethod
     def of(cls, values: FloatArray) -> SolverStatistics:

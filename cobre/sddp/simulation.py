@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 
@@ -57,7 +57,10 @@ class SimulatedBlock:
 
 @dataclass(frozen=True, eq=False)
 class SimulationOutcome:
-    """Costs (scenarios,) and probabilities of all scenarios simulated; fewer than asked for if it was stopped."""
+    """Costs (scenarios,) and probabilities of all scenarios simulated; fewer than asked for if it was stopped.
+
+    statistics: of the solves of all ranks, own_statistics: of this rank's. seconds: wall time of this rank.
+    """
 
     costs: FloatArray
     probability: FloatArray
@@ -65,6 +68,7 @@ class SimulationOutcome:
     seconds: float
     sampled: bool
     stopped: bool
+    own_statistics: SolverStatistics = field(default_factory=SolverStatistics)
 
     @property
     def mean(self) -> float:
@@ -169,6 +173,7 @@ class _Run:
             seconds=perf_counter() - began,
             sampled=isinstance(self.settings.scenarios, Sampled),
             stopped=stopped,
+            own_statistics=self.model.statistics(),
         )
 
 

@@ -65,7 +65,7 @@ Observer = Callable[[IterationRecord], object]
 class TrainingOutcome:
     """What a training gave. ``cuts[t]`` is the pool on stage t's cost-to-go, of the minimisation solved inside.
 
-    statistics: of the solves of all ranks. seconds: wall time of this rank.
+    statistics: of the solves of all ranks, own_statistics: of this rank's. seconds: wall time of this rank.
     """
 
     problem: Problem
@@ -75,6 +75,7 @@ class TrainingOutcome:
     statistics: SolverStatistics
     seconds: float
     exact_upper_bounds: list[float] = field(default_factory=list)
+    own_statistics: SolverStatistics = field(default_factory=SolverStatistics)
 
     @property
     def lower_bounds(self) -> list[float]:
@@ -142,6 +143,7 @@ class _Run:
             statistics=self.statistics,
             seconds=perf_counter() - self.started,
             exact_upper_bounds=[self.model.sign * bound for bound in self.exact],
+            own_statistics=self.model.statistics(),
         )
 
     def iterate(self, iteration: int) -> StopReason | None:

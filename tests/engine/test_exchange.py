@@ -1,0 +1,69 @@
+"""The exchange itself: who computes what, what travels, who is told, and what comes of a rank that fails."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cobre.engine.exchange import CommExchange
+from cobre.sddp.contracts import Serial, Shuffled
+from cobre.testing.ranks import RankGroup, RankHost
+from cobre.transport.local import LocalCommunicator
+from tests.engine import deeds
+
+
+@pytest.mark.parametrize(("kind", "size"), [("shm", 1), ("shm", 3), ("tcp", 3), ("shm", 7)])
+def test_parts_stand_in_the_order_of_the_units(kind: str, size: int, rank_host: RankHost) -> None:
+    with RankGroup(kind, size, host=rank_host) as group:
+        for units in (0, 1, 5, 20):
+            first = np.array([[unit, k] for unit in range(units) for k in range(unit % 3)], np.float64)
+            second = np.arange(units, dtype=np.float64)
+            assert group.values(deeds.gathered, units) == [[first.tobytes(), second.tobytes()]] * size
+
+
+@pytest.mark.parametrize("units", [0, 1, 4, 9])
+def test_every_order_of_units_gathers_the_same(units: int) -> None:
+    with LocalCommunicator() as communicator:
+        for exchange in (Serial(), Shuffled(1), CommExchange(communicator)):
+            mine = list(exchange.assigned(units))
+            assert sorted(mine) == list(range(units))
+            rows = np.array([[unit, k] for unit in mine for k in range(unit % 2 + 1)], np.float64).reshape(-1, 2)
+            found = exchange.gather((rows, np.arange(units) % 2 + 1))[0]
+            assert found[:, 0].tolist() == [unit for unit in range(units) for _ in range(unit % 2 + 1)]
+            assert (exchange.most(units), exchange.agree(2.5)) == (units, 2.5)
+            assert exchange.total(np.array([1.5])).tolist() == [1.5]
+            assert exchange.leads
+
+
+def test_a_gathering_outlives_the_next_one(rank_host: RankHost) -> None:
+    with LocalCommunicator() as communicator:
+        exchange = CommExchange(communicator)
+        first = exchange.gather((np.array([[1.0]]), np.ones(1, np.int64)))[0]
+        exchange.gather((np.array([[2.0]]), np.ones(1, np.int64)))
+        assert first.tolist() == [[1.0]]
+
+
+def test_a_watcher_sees_every_stage_and_every_wait(rank_host: RankHost) -> None:
+    with RankGroup("shm", 2, host=rank_host) as group:
+        (seen, seconds), (other, _) = group.values(deeds.watched)
+    assert seen == other
+    stages = [entry for entry in seen if not isinstance(entry, bool)]
+    assert stages == [
+        *(("forward", 1, t) for t in (1, 2, 3, 4)),
+        *(("backward", 1, t) for t in (4, 3, 2)),
+        ("bound", 1, 1),
+    ]
+    waits = [entry for entry in seen if isinstance(entry, bool)]
+    assert waits == [True, False] * (len(waits) // 2)
+    assert len(waits) // 2 == 4 + 3 + 1 + 2, "one collective a stage, one for the counts, one for the decision"
+    assert seconds > 0.0
+
+
+def test_rank_0_decides_when_to_stop(rank_host: RankHost) -> None:
+    with RankGroup("shm", 3, host=rank_host) as group:
+        assert group.values(deeds.stopping) == [("shutdown", 2)] * 3
+
+
+def test_a_rank_that_gives_up_wakes_the_others(rank_host: RankHost) -> None:
+    with RankGroup("shm", 3, host=rank_host) as group:
+        assert group.values(deeds.failing) == ["Aborted", "raised", "Aborted"]
