@@ -8,27 +8,27 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from cobre.engine.in_process import InProcess
 from cobre.errors import IOError, ValidationError
 from cobre.events import ProgressCallback, ProgressEvent
-from cobre.results import SimulationResult, TrainingResult, milliseconds
+from cobre.results import SimulationResult, TrainingResult
 from cobre.run_folder import RunFolder, plain, problem_tables, write_partition
 from cobre.sddp.policy import Policy
 from cobre.sddp.problem import Problem
 from cobre.sddp.settings import SimulationSettings, TrainingSettings
 from cobre.sddp.simulation import SimulatedBlock
-from cobre.sddp.simulation import simulate as simulate_problem
-from cobre.sddp.training import IterationRecord
-from cobre.sddp.training import train as train_problem
-from cobre.settings import resolve_placement
+from cobre.settings import HANG_TIMEOUT, Placement, fault_plan, resolve_placement
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from cobre.engine.runners import Runner
     from cobre.hydro.entities import Case
+    from cobre.hydro.stage_lp import HydroProblem
     from cobre.hydro.validate import ValidationResult
 
 __all__ = ["CaseLoader", "simulate", "simulate_async", "train", "train_async", "validate"]
@@ -72,30 +72,34 @@ def train(
     num_workers: int = 1,
     *,
     output_directory: str | Path | None = None,
+    hang_timeout: float = HANG_TIMEOUT,
+    memory_limit: int | None = None,
 ) -> TrainingResult:
     """Train a policy.
 
     case: a case directory, a ``Case`` or a ``cobre.sddp.Problem``. config_overrides: flat dotted keys
     (``{"training.tree_seed": 7}``) or nested dictionaries, checked like ``config.json``.
     progress_callback: called after every iteration, in this thread; returning ``False`` stops with reason
-    ``shutdown``, raising ends the run with that exception. output_directory: where the training, the policy and a
-    manifest are written; it must not hold an earlier run.
+    ``shutdown``, raising ends the run with that exception. num_workers: processes that share the work, to the same
+    bits. backend: what they exchange data through: ``shm`` or ``tcp``; ``local`` is this process alone; ``auto`` is
+    what the environment says (``COBRE_COMM_BACKEND``, ``COBRE_TCP_COORDINATOR``), else ``local`` for one worker and
+    ``shm`` for more. output_directory: where the training, the policy and a manifest are written; it must not hold an
+    earlier run. hang_timeout: seconds after which a worker that gives no sign of life is ended. memory_limit: bytes of
+    memory that a worker may come to hold.
 
     Raises ValidationError (bad input, with all of it), SolverError, and IOError for the output directory: before any
-    work where it can be seen then, else with the finished training in the error's ``result``.
+    work where it can be seen then, else with the finished training in the error's ``result``. With workers, what one
+    of them raises, and its death, is a WorkerError, with all of them gone.
     """
-    resolve_placement(backend, num_workers)
-    work = _work(case, config_overrides)
+    placement = resolve_placement(backend, num_workers, hang_timeout=hang_timeout, memory_limit=memory_limit)
     with _folder(output_directory, ("training", "policy")) as folder:
-        log.info("training %s: %d stages", work.problem.name, len(work.problem.stages))
-        outcome = train_problem(
-            work.problem,
-            work.training,
-            observe=_training_observer(progress_callback),
-            failure_folder=folder.failures if folder else None,
-        )
+        failures = folder.failures if folder else None
+        with _runner(placement) as runner:
+            work = _work(case, config_overrides)
+            log.info("training %s: %d stages", work.problem.name, len(work.problem.stages))
+            outcome, workers = runner.train(work.problem, work.training, progress_callback, failures)
         log.info("training ended (%s): bound %g", outcome.reason, outcome.lower_bounds[-1])
-        result = TrainingResult.of(outcome, Policy.of(outcome))
+        result = replace(TrainingResult.of(outcome, Policy.of(outcome)), workers=workers)
         if folder is None:
             return result
         try:
@@ -116,6 +120,8 @@ def simulate(
     *,
     output_directory: str | Path | None = None,
     strict: bool = True,
+    hang_timeout: float = HANG_TIMEOUT,
+    memory_limit: int | None = None,
 ) -> SimulationResult:
     """Apply a policy to scenarios and see what it does and costs.
 
@@ -124,31 +130,23 @@ def simulate(
     strict: refuse a policy that was trained on other numbers, not just on other stages or states.
     The other arguments are those of ``train``.
 
-    Raises ValidationError (bad input, a policy of another case), IOError, SolverError.
+    Raises ValidationError (bad input, a policy of another case), IOError, SolverError, WorkerError.
     """
-    resolve_placement(backend, num_workers)
-    work = _work(case, config_overrides)
-    if not isinstance(policy, Policy):
-        policy = Policy.load(policy)
-    policy.check(work.problem, strict=strict)
-    with _folder(output_directory, ("simulation",)) as folder:
+    placement = resolve_placement(backend, num_workers, hang_timeout=hang_timeout, memory_limit=memory_limit)
+    with _folder(output_directory, ("simulation",)) as folder, _runner(placement) as runner:
+        work = _work(case, config_overrides)
+        if not isinstance(policy, Policy):
+            policy = Policy.load(policy)
+        policy.check(work.problem, strict=strict)
         log.info("simulating %s: %d stages", work.problem.name, len(work.problem.stages))
-        observe = _simulation_observer(progress_callback)
+        given = (work.problem, policy, work.simulation, progress_callback)
         if folder is None:
-            outcome = simulate_problem(work.problem, policy, work.simulation, observe=observe, strict=strict)
-            return SimulationResult.of(outcome, None, ())
+            outcome, workers = runner.simulate(*given, None, None, strict)
+            return replace(SimulationResult.of(outcome, None, ()), workers=workers)
         with folder.simulation() as part:
-            outcome = simulate_problem(
-                work.problem,
-                policy,
-                work.simulation,
-                consume=_writer(work, part),
-                observe=observe,
-                failure_folder=folder.failures,
-                strict=strict,
-            )
+            outcome, workers = runner.simulate(*given, folder.failures, _Writer(part, work.tables), strict)
         files = folder.describe_simulation(outcome, work.describe(work.simulation))
-    return SimulationResult.of(outcome, folder.path, files)
+    return replace(SimulationResult.of(outcome, folder.path, files), workers=workers)
 
 
 async def train_async(*args: Any, progress_callback: ProgressCallback | None = None, **kwargs: Any) -> TrainingResult:
@@ -206,25 +204,48 @@ def _work(case: str | Path | Case | Problem, overrides: Overrides) -> _Work:
     if isinstance(case, Problem):
         training, simulation = _problem_settings(case, overrides)
         names = case.state_names
-        return _Work(case, training, simulation, "cobre.sddp.Problem", {}, lambda block: problem_tables(block, names))
+        return _Work(case, training, simulation, "cobre.sddp.Problem", {}, partial(problem_tables, state_names=names))
     from cobre.hydro.entities import Case
     from cobre.hydro.load import load_case
-    from cobre.hydro.outputs import tables
     from cobre.hydro.stage_lp import build_problem
 
     if not isinstance(case, Case):
         case = load_case(case, overrides)
     elif overrides:
         case = load_case(case.path, overrides)
-    loaded, built = case, build_problem(case)
+    built = build_problem(case)
     return _Work(
         problem=built.problem,
         training=case.training,
         simulation=case.simulation,
         source=str(case.path),
         hashes=case.file_hashes,
-        tables=lambda block: tables(loaded, built, block),
+        tables=_CaseTables(case, built),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _CaseTables:
+    """What is written of a simulated block of a case. It can be sent to a worker."""
+
+    case: Case
+    built: HydroProblem
+
+    def __call__(self, block: SimulatedBlock) -> dict[str, pa.Table]:
+        from cobre.hydro.outputs import tables
+
+        return tables(self.case, self.built, block)
+
+
+@dataclass(frozen=True, eq=False)
+class _Writer:
+    """Writes simulated blocks, wherever they are simulated."""
+
+    folder: Path
+    tables: Callable[[SimulatedBlock], dict[str, pa.Table]]
+
+    def __call__(self, block: SimulatedBlock, number: int) -> None:
+        write_partition(self.folder, number, self.tables(block))
 
 
 def _problem_settings(problem: Problem, overrides: Overrides) -> tuple[TrainingSettings, SimulationSettings]:
@@ -259,46 +280,19 @@ def _folder(path: str | Path | None, parts: tuple[str, ...]) -> Iterator[RunFold
         folder.discard_if_empty()
 
 
-def _writer(work: _Work, folder: Path) -> Callable[[SimulatedBlock, int], None]:
-    def write(block: SimulatedBlock, number: int) -> None:
-        write_partition(folder, number, work.tables(block))
+@contextmanager
+def _runner(placement: Placement) -> Iterator[Runner]:
+    """Whoever runs the algorithm; its workers start at once, while the case is read, and are gone afterwards."""
+    if placement.in_process:
+        yield InProcess()
+        return
+    from cobre.engine.runners import OnWorkers
 
-    return write
-
-
-def _training_observer(callback: ProgressCallback | None) -> Callable[[IterationRecord], object] | None:
-    if callback is None:
-        return None
-
-    def observe(record: IterationRecord) -> object:
-        return callback(
-            ProgressEvent(
-                phase="training",
-                iteration=record.iteration,
-                lower_bound=record.lower_bound,
-                upper_bound=record.upper_bound,
-                gap=record.gap,
-                wall_time_ms=milliseconds(record.seconds),
-                iteration_time_ms=milliseconds(record.iteration_seconds),
-            )
-        )
-
-    return observe
-
-
-def _simulation_observer(callback: ProgressCallback | None) -> Callable[[int, int], object] | None:
-    if callback is None:
-        return None
-    began = perf_counter()
-
-    def observe(complete: int, total: int) -> object:
-        return callback(
-            ProgressEvent(
-                phase="simulation",
-                wall_time_ms=milliseconds(perf_counter() - began),
-                scenarios_complete=complete,
-                scenarios_total=total,
-            )
-        )
-
-    return observe
+    with OnWorkers(
+        placement.backend,
+        placement.num_workers,
+        hang_timeout=placement.hang_timeout,
+        memory_limit=placement.memory_limit,
+        faults=fault_plan(),
+    ) as workers:
+        yield workers

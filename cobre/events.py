@@ -14,7 +14,9 @@ class ProgressEvent:
     """Where a run stands: one after every training iteration and every simulated block of scenarios.
 
     Bounds are in the problem's own unit and sense, None where there is none yet. Times are milliseconds.
-    ``worker_id`` is None in one process.
+    ``worker_id`` is None in one process, else the rank of the worker that the event is of. Then ``memory_bytes`` and
+    ``state`` are the worker's resident memory and state (``running``, ``sleeping``, ...) as last sampled, None before
+    the first sample, and ``busy_share`` is the part of its time so far in which it did not wait for other workers.
     """
 
     phase: Literal["training", "simulation"]
@@ -27,6 +29,9 @@ class ProgressEvent:
     scenarios_complete: int | None = None
     scenarios_total: int | None = None
     worker_id: int | None = None
+    memory_bytes: int | None = None
+    state: str | None = None
+    busy_share: float | None = None
 
 
 ProgressCallback = Callable[[ProgressEvent], object]
@@ -35,8 +40,16 @@ ProgressCallback = Callable[[ProgressEvent], object]
 
 @dataclass(frozen=True)
 class WorkerInfo:
-    """What one worker of a multi-process run reports at its end."""
+    """What one worker of a multi-process run reports at its end.
+
+    collective_time_ms: the part of its wall time in which it exchanged data with the others, or waited for them.
+    solves: LPs that it solved. memory_bytes: the most resident memory that was seen, None where none was sampled.
+    """
 
     rank: int
     wall_time_ms: int
     backend: str
+    collective_time_ms: int = 0
+    solves: int = 0
+    pid: int | None = None
+    memory_bytes: int | None = None

@@ -82,7 +82,7 @@ class SimulationResult:
     """What a policy costs over the scenarios simulated, discounted to the first stage.
 
     mean_cost, std_cost: weighted by probability where the scenarios are enumerated. costs: (scenarios,).
-    complete: False where it was stopped before its last scenario.
+    complete: False where it was stopped before its last scenario. workers: None after a run in one process.
     """
 
     scenarios: int
@@ -92,6 +92,7 @@ class SimulationResult:
     costs: FloatArray
     complete: bool
     solver: SolverStatistics
+    workers: tuple[WorkerInfo, ...] | None = None
     output_directory: Path | None = None
     output_files: tuple[Path, ...] = ()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import multiprocessing
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,47 +11,113 @@ from typing import Literal
 
 from cobre.errors import Diagnostic, DiagnosticKind, ValidationError
 
-__all__ = ["Backend", "Placement", "resolve_placement"]
+__all__ = ["HANG_TIMEOUT", "MOST_WORKERS", "Backend", "Placement", "fault_plan", "resolve_placement"]
+
+log = logging.getLogger(__name__)
 
 Backend = Literal["auto", "local", "shm", "tcp"]
 _BACKENDS = ("auto", "local", "shm", "tcp")
+_RANKS = ("COBRE_TCP_RANK", "COBRE_SHM_RANK")
+MOST_WORKERS = 1024
+HANG_TIMEOUT = 120.0
 
 
 @dataclass(frozen=True)
 class Placement:
-    """How many ranks compute, and what they exchange cuts through."""
+    """How many ranks compute, and what they exchange cuts through.
 
-    backend: Literal["local"]
+    backend ``local``: in the calling process, one rank. hang_timeout: seconds after which a worker that gives no
+    sign of life is ended. memory_limit: bytes that a worker may hold, or None.
+    """
+
+    backend: Literal["local", "shm", "tcp"]
     num_workers: int
+    hang_timeout: float = HANG_TIMEOUT
+    memory_limit: int | None = None
+
+    @property
+    def in_process(self) -> bool:
+        return self.backend == "local"
 
 
 def resolve_placement(
-    backend: str = "auto", num_workers: int = 1, environment: Mapping[str, str] | None = None
+    backend: str = "auto",
+    num_workers: int = 1,
+    environment: Mapping[str, str] | None = None,
+    *,
+    hang_timeout: float = HANG_TIMEOUT,
+    memory_limit: int | None = None,
 ) -> Placement:
-    """The placement that the arguments and ``COBRE_COMM_BACKEND`` ask for; arguments win.
+    """The placement that the arguments and the environment ask for; arguments win.
 
-    environment: read instead of the process's. Raises ValidationError for values that are wrong, and for more than
-    one worker or a backend between processes, which this version does not have.
+    ``auto`` is ``COBRE_COMM_BACKEND`` where that is set; else the calling process for one worker; else ``tcp`` where
+    ``COBRE_TCP_COORDINATOR`` is set; else ``shm``. ``local`` runs in the calling process, however many workers.
+
+    environment: read instead of the process's. Raises ValidationError with everything that is wrong: values out of
+    range, the start method ``fork``, a rank that a scheduler has set.
     """
-    found = []
-    if isinstance(num_workers, bool) or not isinstance(num_workers, int) or num_workers < 1:
-        found.append(_fault("OutOfRange", "num_workers", num_workers, "must be a whole number, at least 1"))
-    source = "backend"
-    if backend == "auto":
-        given = (os.environ if environment is None else environment).get("COBRE_COMM_BACKEND")
-        if given:
-            backend, source = given, "COBRE_COMM_BACKEND"
-    if backend not in _BACKENDS:
-        found.append(_fault("InvalidEnum", source, backend, f"must be one of {', '.join(_BACKENDS)}"))
-    elif backend in ("shm", "tcp"):
-        found.append(_fault("NotSupported", source, backend, "runs between processes are not supported yet"))
-    elif backend == "auto" and not found and num_workers > 1:
-        found.append(_fault("NotSupported", "num_workers", num_workers, "more than one worker is not supported yet"))
+    given = os.environ if environment is None else environment
+    found = [*_bad_numbers(num_workers, hang_timeout, memory_limit)]
+    source, chosen = "backend", backend
+    if backend == "auto" and given.get("COBRE_COMM_BACKEND"):
+        source, chosen = "COBRE_COMM_BACKEND", given["COBRE_COMM_BACKEND"]
+    if chosen not in _BACKENDS:
+        found.append(_fault("InvalidEnum", source, chosen, f"must be one of {', '.join(_BACKENDS)}"))
     if found:
         raise ValidationError.of(found, "the run")
-    return Placement("local", 1)
+    if chosen == "auto":
+        many = "tcp" if given.get("COBRE_TCP_COORDINATOR") else "shm"
+        chosen = many if num_workers > 1 else "local"
+    if chosen == "local":
+        if num_workers > 1 and source != "backend":
+            log.warning("COBRE_COMM_BACKEND=local: running in this process, not with %d workers", num_workers)
+        return Placement("local", 1)
+    _refuse_what_cannot_spawn(given)
+    where: Literal["shm", "tcp"] = "tcp" if chosen == "tcp" else "shm"
+    return Placement(where, num_workers, float(hang_timeout), memory_limit)
 
 
-def _fault(kind: DiagnosticKind, name: str, value: object, text: str) -> Diagnostic:
-    advice = "use num_workers=1 and backend='auto' or 'local'" if kind == "NotSupported" else None
+def fault_plan(environment: Mapping[str, str] | None = None) -> str | None:
+    """What ``COBRE_FAULTS`` has workers do to themselves, behind the name of what does it; None where it is not set.
+
+    See ``cobre.testing.faults``; environment: read instead of the process's.
+    """
+    text = (os.environ if environment is None else environment).get("COBRE_FAULTS")
+    return f"cobre.testing.faults:arm {text}" if text else None
+
+
+def _bad_numbers(num_workers: object, hang_timeout: object, memory_limit: object) -> list[Diagnostic]:
+    found = []
+    whole = isinstance(num_workers, int) and not isinstance(num_workers, bool)
+    if not whole or not 1 <= num_workers <= MOST_WORKERS:  # type: ignore[operator]
+        text = f"must be a whole number from 1 to {MOST_WORKERS}"
+        found.append(
+            _fault("OutOfRange", "num_workers", num_workers, text, "as many as the machine has cores is usual")
+        )
+    number = isinstance(hang_timeout, int | float) and not isinstance(hang_timeout, bool)
+    if not number or not 0 < hang_timeout < float("inf"):  # type: ignore[operator]
+        found.append(_fault("OutOfRange", "hang_timeout", hang_timeout, "must be a number of seconds above 0"))
+    least = 1 << 20
+    limited = isinstance(memory_limit, int) and not isinstance(memory_limit, bool)
+    if memory_limit is not None and (not limited or memory_limit < least):  # type: ignore[operator]
+        found.append(_fault("OutOfRange", "memory_limit", memory_limit, "must be a number of bytes, at least 1 MB"))
+    return found
+
+
+def _refuse_what_cannot_spawn(given: Mapping[str, str]) -> None:
+    found = []
+    if multiprocessing.get_start_method(allow_none=True) == "fork":
+        text = "workers cannot be forked: a fork of a process with running threads is undefined"
+        advice = "leave multiprocessing's start method unset, or set 'spawn' or 'forkserver'"
+        found.append(_fault("IncompatibleSettings", "multiprocessing.set_start_method", "fork", text, advice))
+    for name in _RANKS:
+        if given.get(name):
+            text = "this process is one rank of a scheduler's run, and would start workers of its own"
+            advice = "run 'cobre worker CASE' as the rank, or unset the variable"
+            found.append(_fault("IncompatibleSettings", name, given[name], text, advice))
+    if found:
+        raise ValidationError.of(found, "the run")
+
+
+def _fault(kind: DiagnosticKind, name: str, value: object, text: str, advice: str | None = None) -> Diagnostic:
     return Diagnostic(kind, "settings", text, field=name, value=value, suggestion=advice)

@@ -200,11 +200,50 @@ def test_a_case_that_is_not_there_is_a_validation_error(tmp_path: Path) -> None:
         cobre.CaseLoader.load(tmp_path / "nowhere")
 
 
-def test_more_workers_are_refused_until_they_are_there(case: Path) -> None:
-    with pytest.raises(cobre.ValidationError, match="more than one worker"):
-        cobre.train(case, num_workers=2)
-    with pytest.raises(cobre.ValidationError, match="between processes"):
-        cobre.simulate(case, case, backend="tcp")
+def test_workers_give_the_same_bits(case: Path, tmp_path: Path) -> None:
+    """All of the result: bounds, cuts, what is saved, what is simulated and written."""
+    one = cobre.train(case, SETTINGS, output_directory=tmp_path / "one")
+    two = cobre.train(case, SETTINGS, num_workers=2, output_directory=tmp_path / "two")
+    assert one.workers is None
+    assert two.workers is not None
+    assert [(info.rank, info.backend) for info in two.workers] == [(0, "shm"), (1, "shm")]
+    bounds = [result.convergence_history["lower_bound"].to_pylist() for result in (one, two)]
+    assert bounds[0] == bounds[1]
+    for stage in range(1, one.policy.summary()["stages"] + 1):
+        for name, values in one.policy.cuts(stage).items():
+            assert np.array_equal(values, two.policy.cuts(stage)[name])
+    simulated = cobre.simulate(case, one.policy, SETTINGS, output_directory=tmp_path / "one")
+    spread = cobre.simulate(case, two.policy, SETTINGS, num_workers=3, backend="tcp", output_directory=tmp_path / "two")
+    assert spread.workers is not None
+    assert np.array_equal(simulated.costs, spread.costs)
+    for folder in ("policy", "simulation"):
+        files = [path for path in sorted((tmp_path / "one" / folder).rglob("*")) if path.is_file()]
+        assert len(files) > 3
+        assert all(
+            path.read_bytes() == (tmp_path / "two" / path.relative_to(tmp_path / "one")).read_bytes() for path in files
+        )
+
+
+def test_events_of_all_workers_reach_the_callback_in_order(case: Path) -> None:
+    events: list[cobre.ProgressEvent] = []
+    result = cobre.train(case, SETTINGS, events.append, num_workers=2)
+    for rank in (0, 1):
+        seen = [event.iteration for event in events if event.worker_id == rank]
+        assert seen == list(range(1, result.iterations + 1))
+        assert all(0.0 <= (event.busy_share or 0.0) <= 1.0 for event in events)
+
+
+def test_a_callback_stops_workers(case: Path) -> None:
+    long = SETTINGS | {"training.stopping_rules": [{"type": "iteration_limit", "limit": 100_000}]}
+    result = cobre.train(case, long, lambda event: event.iteration != 5, num_workers=2)
+    assert result.termination_reason == "shutdown"
+    assert result.iterations >= 5
+
+    def refuse(event: cobre.ProgressEvent) -> None:
+        raise LookupError("no more of this")
+
+    with pytest.raises(LookupError, match="no more"):
+        cobre.train(case, long, refuse, num_workers=2)
 
 
 def test_the_async_forms_give_the_same_and_can_be_cancelled(case: Path) -> None:

@@ -1,6 +1,8 @@
-"""Where a run runs: arguments win over the environment, and what is not there yet is refused by name."""
+"""Where a run runs: arguments win over the environment, and what cannot be is refused by name."""
 
 from __future__ import annotations
+
+import multiprocessing
 
 import pytest
 
@@ -21,17 +23,58 @@ def test_local_ignores_the_number_of_workers() -> None:
 
 
 @pytest.mark.parametrize(
+    ("backend", "workers", "environment", "chosen"),
+    [
+        ("auto", 4, {}, "shm"),
+        ("auto", 2, {"COBRE_TCP_COORDINATOR": "127.0.0.1:29511"}, "tcp"),
+        ("auto", 2, {"COBRE_TCP_COORDINATOR": "127.0.0.1:29511", "COBRE_COMM_BACKEND": "shm"}, "shm"),
+        ("auto", 2, {"COBRE_COMM_BACKEND": "tcp"}, "tcp"),
+        ("auto", 1, {"COBRE_COMM_BACKEND": "shm"}, "shm"),
+        ("auto", 2, {"COBRE_COMM_BACKEND": "auto"}, "shm"),
+        ("shm", 2, {"COBRE_COMM_BACKEND": "tcp", "COBRE_TCP_COORDINATOR": "127.0.0.1"}, "shm"),
+        ("shm", 1, {}, "shm"),
+        ("tcp", 3, {"COBRE_COMM_BACKEND": "local"}, "tcp"),
+    ],
+)
+def test_many_processes(backend: str, workers: int, environment: dict[str, str], chosen: str) -> None:
+    placement = resolve_placement(backend, workers, environment)
+    assert (placement.backend, placement.num_workers, placement.in_process) == (chosen, workers, False)
+
+
+def test_local_by_the_environment_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("WARNING", logger="cobre"):
+        assert resolve_placement("auto", 4, {"COBRE_COMM_BACKEND": "local"}) == Placement("local", 1)
+    assert "not with 4 workers" in caplog.text
+
+
+def test_the_start_method_fork_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda allow_none=False: "fork" if allow_none else "")
+    with pytest.raises(ValidationError, match="undefined") as caught:
+        resolve_placement("shm", 2, {})
+    assert caught.value.kind == "IncompatibleSettings"
+    assert resolve_placement("local", 2, {}).in_process
+
+
+def test_limits_of_workers() -> None:
+    placement = resolve_placement("shm", 2, {}, hang_timeout=7, memory_limit=1 << 30)
+    assert (placement.hang_timeout, placement.memory_limit) == (7.0, 1 << 30)
+    with pytest.raises(ValidationError) as caught:
+        resolve_placement("shm", 2, {}, hang_timeout=0, memory_limit=12)
+    assert [d.field for d in caught.value.diagnostics] == ["hang_timeout", "memory_limit"]
+
+
+@pytest.mark.parametrize(
     ("backend", "workers", "environment", "kind", "field"),
     [
-        ("auto", 4, {}, "NotSupported", "num_workers"),
-        ("shm", 1, {}, "NotSupported", "backend"),
-        ("tcp", 2, {}, "NotSupported", "backend"),
-        ("auto", 1, {"COBRE_COMM_BACKEND": "shm"}, "NotSupported", "COBRE_COMM_BACKEND"),
         ("auto", 1, {"COBRE_COMM_BACKEND": "mpi"}, "InvalidEnum", "COBRE_COMM_BACKEND"),
         ("mpi", 1, {}, "InvalidEnum", "backend"),
         ("auto", 0, {}, "OutOfRange", "num_workers"),
+        ("auto", -2, {}, "OutOfRange", "num_workers"),
         ("auto", True, {}, "OutOfRange", "num_workers"),
         ("auto", 1.5, {}, "OutOfRange", "num_workers"),
+        ("shm", 10**9, {}, "OutOfRange", "num_workers"),
+        ("auto", 2, {"COBRE_TCP_RANK": "0"}, "IncompatibleSettings", "COBRE_TCP_RANK"),
+        ("shm", 1, {"COBRE_SHM_RANK": "1"}, "IncompatibleSettings", "COBRE_SHM_RANK"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(

@@ -62,6 +62,16 @@ Output = Annotated[
         show_default="<case name>-output here",
     ),
 ]
+Workers = Annotated[
+    int, typer.Option("--workers", "-w", metavar="N", help="How many processes share the work, to the same bits.")
+]
+Backend = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|local|shm|tcp",
+        help="What the workers exchange data through; local is this process alone.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, everything else on stderr.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors and warnings only.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="The log, and tracebacks of errors, on stderr.")]
@@ -89,6 +99,8 @@ def train(
     case: CaseArgument,
     output: Output = None,
     settings: Settings = None,
+    workers: Workers = 1,
+    backend: Backend = "auto",
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -100,8 +112,10 @@ def train(
       cobre train my-case -o out
 
       cobre train my-case -o out --set training.tree_seed=7 --set training.selection.forward_passes=4
+
+      cobre train my-case -o out --workers 4
     """
-    request = runs.Request(case, parse_overrides(settings or ()), output)
+    request = runs.Request(case, parse_overrides(settings or ()), output, workers, backend)
     terminal = Terminal(json=json, quiet=quiet, verbose=verbose)
     _end(terminal, lambda: runs.train(terminal, request))
 
@@ -122,6 +136,8 @@ def simulate(
         bool, typer.Option("--strict/--no-strict", help="Refuse a policy that was trained on other numbers.")
     ] = True,
     settings: Settings = None,
+    workers: Workers = 1,
+    backend: Backend = "auto",
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -136,7 +152,7 @@ def simulate(
 
       cobre simulate my-case --policy out/policy -o other --no-strict
     """
-    request = runs.Request(case, parse_overrides(settings or ()), output)
+    request = runs.Request(case, parse_overrides(settings or ()), output, workers, backend)
     terminal = Terminal(json=json, quiet=quiet, verbose=verbose)
     _end(terminal, lambda: runs.simulate(terminal, request, policy, strict))
 
@@ -150,6 +166,8 @@ def run(
         typer.Option("--simulate/--no-simulate", help="Whether to simulate.", show_default="as the case says"),
     ] = None,
     settings: Settings = None,
+    workers: Workers = 1,
+    backend: Backend = "auto",
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -162,7 +180,7 @@ def run(
 
       cobre run my-case -o out --simulate --json > result.json
     """
-    request = runs.Request(case, parse_overrides(settings or ()), output)
+    request = runs.Request(case, parse_overrides(settings or ()), output, workers, backend)
     terminal = Terminal(json=json, quiet=quiet, verbose=verbose)
     _end(terminal, lambda: runs.run(terminal, request, simulated))
 

@@ -36,15 +36,20 @@ class Plan:
 
 @dataclass
 class Progress:
-    """How far the work of ``plan`` has come, by the events seen so far."""
+    """How far the work of ``plan`` has come, by the events seen so far. workers: the last event of each, by rank."""
 
     plan: Plan
     began: float = field(default_factory=perf_counter)
     event: ProgressEvent | None = None
     event_at: float = 0.0  # by this clock
     recent: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
+    workers: dict[int, ProgressEvent] = field(default_factory=dict)
 
     def see(self, event: ProgressEvent) -> None:
+        if event.worker_id is not None:
+            self.workers[event.worker_id] = event
+            if event.phase == "training" and event.worker_id != 0:  # they all tell the same
+                return
         self.event, self.event_at = event, self.elapsed
         self.recent.append(event.iteration_time_ms / 1000.0)
 
@@ -160,7 +165,7 @@ class _Live:
         progress = self._progress
         done, total = progress.done, progress.total
         table = Table.grid(padding=(0, 2))
-        for label, value in _figures(progress):
+        for label, value in (*_figures(progress), *_workers(progress)):
             table.add_row(Text(label, "dim"), Text(value))
         parts: list[RenderableType] = [Text(progress.plan.title, "bold")]
         if total:
@@ -197,5 +202,21 @@ def _figures(progress: Progress) -> list[tuple[str, str]]:
     return figures
 
 
+def _workers(progress: Progress) -> list[tuple[str, str]]:
+    """Label and state of each worker: what it does, its memory, and the part of its time in which it computed."""
+    return [(f"worker {rank}", _worker(event)) for rank, event in sorted(progress.workers.items())]
+
+
+def _worker(event: ProgressEvent) -> str:
+    parts = [event.state] if event.state else []
+    if event.memory_bytes is not None:
+        parts.append(f"{event.memory_bytes / 1e6:,.0f} MB")
+    if event.busy_share is not None:
+        parts.append(f"computing {percent(event.busy_share)}")
+    return ", ".join(parts) or "starting"
+
+
 def _line(progress: Progress) -> str:
-    return "  " + "  ".join(f"{label} {value}" for label, value in _figures(progress))
+    parts = [f"{label} {value}" for label, value in _figures(progress)]
+    parts += [f"{label}: {value}" for label, value in _workers(progress)]
+    return "  " + "  ".join(parts)

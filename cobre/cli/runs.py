@@ -28,17 +28,23 @@ from cobre.run_folder import RunFolder
 from cobre.sddp.policy import Policy
 from cobre.sddp.settings import Sampled
 from cobre.sddp.stopping import IterationLimit, TimeLimit
+from cobre.settings import resolve_placement
 
 __all__ = ["Request", "run", "simulate", "train", "validate"]
 
 
 @dataclass(frozen=True)
 class Request:
-    """A command's subject and where its output goes; ``output`` None: ``<case>-output`` in the current folder."""
+    """A command's subject, where its output goes and who works on it.
+
+    output: None for ``<case>-output`` in the current folder. workers, backend: as for ``cobre.train``.
+    """
 
     case: Path
     overrides: dict[str, Any]
     output: Path | None = None
+    workers: int = 1
+    backend: str = "auto"
 
     @property
     def folder(self) -> Path:
@@ -70,7 +76,7 @@ def train(terminal: Terminal, request: Request) -> ExitCode:
     """Train, and save the policy."""
     with Interrupts() as interrupts:
         case = _load(terminal, request, ("training", "policy"))
-        result = _train(terminal, interrupts, case, request.folder)
+        result = _train(terminal, interrupts, case, request)
     return _conclude(terminal, request, case, result, None)
 
 
@@ -79,7 +85,7 @@ def simulate(terminal: Terminal, request: Request, policy: Path | None, strict: 
     with Interrupts() as interrupts:
         case = _load(terminal, request, ("simulation",))
         loaded = Policy.load(_policy_folder(policy or request.folder))
-        result = _simulate(terminal, interrupts, case, loaded, request.folder, strict)
+        result = _simulate(terminal, interrupts, case, loaded, request, strict)
     return _conclude(terminal, request, case, None, result)
 
 
@@ -100,16 +106,17 @@ def run(terminal: Terminal, request: Request, simulated: bool | None) -> ExitCod
     """Train, then simulate where ``simulated`` says so, or (None) where the case does."""
     with Interrupts() as interrupts:
         case = _load(terminal, request, ("training", "policy", "simulation"))
-        training = _train(terminal, interrupts, case, request.folder)
+        training = _train(terminal, interrupts, case, request)
         wanted = case.simulation_enabled if simulated is None else simulated
         simulation = None
         if wanted and not interrupts.requested:
-            simulation = _simulate(terminal, interrupts, case, training.policy, request.folder, strict=True)
+            simulation = _simulate(terminal, interrupts, case, training.policy, request, strict=True)
     return _conclude(terminal, request, case, training, simulation)
 
 
 def _load(terminal: Terminal, request: Request, parts: tuple[str, ...]) -> Case:
     """The case, with its warnings on stderr; the output folder is looked at first, before any work."""
+    resolve_placement(request.backend, request.workers)
     RunFolder(request.folder, parts).discard_if_empty()
     findings = Findings()
     case = read_case(request.case, request.overrides, findings)
@@ -119,7 +126,7 @@ def _load(terminal: Terminal, request: Request, parts: tuple[str, ...]) -> Case:
     return case
 
 
-def _train(terminal: Terminal, interrupts: Interrupts, case: Case, folder: Path) -> TrainingResult:
+def _train(terminal: Terminal, interrupts: Interrupts, case: Case, request: Request) -> TrainingResult:
     rules = case.training.stopping
     plan = Plan(
         title=f"training {case.name}",
@@ -128,7 +135,13 @@ def _train(terminal: Terminal, interrupts: Interrupts, case: Case, folder: Path)
     )
     try:
         with _observed(terminal, interrupts, plan, "the iteration under way") as observe:
-            return train_case(case, progress_callback=observe, output_directory=folder)
+            return train_case(
+                case,
+                progress_callback=observe,
+                backend=request.backend,
+                num_workers=request.workers,
+                output_directory=request.folder,
+            )
     except IOError as error:
         if error.result is not None:
             error.suggestion = _rescue(error.result.policy) or error.suggestion
@@ -145,13 +158,21 @@ def _rescue(policy: Policy) -> str | None:
 
 
 def _simulate(
-    terminal: Terminal, interrupts: Interrupts, case: Case, policy: Policy, folder: Path, strict: bool
+    terminal: Terminal, interrupts: Interrupts, case: Case, policy: Policy, request: Request, strict: bool
 ) -> SimulationResult:
     scenarios = case.simulation.scenarios
     plan = Plan(f"simulating {case.name}", scenarios.count if isinstance(scenarios, Sampled) else None)
     try:
         with _observed(terminal, interrupts, plan, "the scenarios under way") as observe:
-            return simulate_case(case, policy, progress_callback=observe, output_directory=folder, strict=strict)
+            return simulate_case(
+                case,
+                policy,
+                progress_callback=observe,
+                backend=request.backend,
+                num_workers=request.workers,
+                output_directory=request.folder,
+                strict=strict,
+            )
     except ValidationError as error:
         if error.kind == "IncompatibleSettings":
             error.suggestion = "train on this case; if it is the same system with other numbers, pass --no-strict"

@@ -210,8 +210,18 @@ class Worker:
             self._communicator.close()
 
     def _summary(self, began: float, exchange: CommExchange, own: SolverStatistics) -> Summary:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        return Summary(self.rank, perf_counter() - began, exchange.seconds, own.solves, peak)
+        return Summary(self.rank, perf_counter() - began, exchange.seconds, own.solves, _peak_memory())
+
+
+def _peak_memory() -> int:
+    """Bytes of resident memory, at most. What getrusage says on Linux counts the parent's from before the exec."""
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _opened(value: Any) -> Any:

@@ -1,0 +1,175 @@
+"""The workers of one run, as the process that the user called from sees them: started, told what to do, and ended.
+
+The parent computes nothing and holds no communicator. What fails in a worker ends all of them at once, in the thread
+that hears of it, whatever the user's callback is doing; the thread that the user called from then raises.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
+
+from cobre.actors import ActorHandle, ActorSystem, Limits, Ref
+from cobre.engine.failures import Failure, is_echo, worker_error
+from cobre.engine.placement import Place
+from cobre.engine.relay import Relay
+from cobre.engine.worker import MARKS, Summary, Worker, where
+from cobre.events import WorkerInfo
+from cobre.supervisor import HealthSample
+
+__all__ = ["Executor"]
+
+_PATIENCE = 2.0  # seconds that are given to the cause of a failure to show itself after its echo
+_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+Heard = Callable[[int, Any], object]
+"""What is called, in the thread of the user, with a worker's rank and what it told; ``False`` asks for an end."""
+
+
+class Executor:
+    """``size`` workers that meet at ``place``; whoever makes them closes them.
+
+    hang_timeout: seconds after which a worker that works and gives no sign of life is ended. memory_limit: bytes that a
+    worker may hold. faults: what workers are to do to themselves, see ``Worker``. Workers are starting when this
+    returns; ``meet`` waits for them.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        size: int,
+        *,
+        hang_timeout: float,
+        memory_limit: int | None = None,
+        faults: str | None = None,
+    ) -> None:
+        self._place, self.size = place, size
+        self._relay = Relay()
+        self._lock = threading.Lock()
+        self._failures: list[Failure] = []
+        self._pending = 0
+        self._began = time.perf_counter()
+        self._system = ActorSystem(together=True)
+        limits = Limits(memory_bytes=memory_limit, hang_seconds=hang_timeout)
+        level = logging.getLogger("cobre").getEffectiveLevel()
+        try:
+            self._workers: list[ActorHandle] = [
+                self._system.spawn(
+                    Worker,
+                    rank,
+                    size,
+                    place.backend,
+                    log_level=level,
+                    faults=faults,
+                    name=f"worker {rank}",
+                    limits=limits,
+                    marks=MARKS,
+                    environment=dict.fromkeys(_THREADS, "1"),
+                    on_event=partial(self._relay.put, rank),
+                )
+                for rank in range(size)
+            ]
+        except BaseException:
+            self._system.close(kill=True)
+            raise
+
+    def share(self, value: object) -> Ref:
+        """``value`` where every worker can read it: its arrays stand in memory once, whatever the number of workers."""
+        return self._system.put(value)
+
+    def meet(self) -> None:
+        """Forms the group. Raises WorkerError."""
+        place, workers = self._place, self._workers
+        others: Mapping[str, Any] = place.others
+        self._begin(self.size)
+        waiting = [self._watch(0, workers[0].meet.remote(**place.first))]
+        if place.announced and self.size > 1:
+            told = self._relay.take()
+            if told is not None:
+                others = {**others, "coordinator": told[1]}
+        for rank, worker in enumerate(workers[1:], 1):
+            waiting.append(self._watch(rank, worker.meet.remote(**others)))
+        self._finish(waiting, None)
+
+    def run(self, method: str, *arguments: object, heard: Heard | None = None) -> list[Any]:
+        """What the method returns on each worker, in rank order. Raises WorkerError, or what ``heard`` raises."""
+        self._begin(self.size)
+        calls = (worker.method(method).remote(*arguments) for worker in self._workers)
+        return self._finish([self._watch(rank, future) for rank, future in enumerate(calls)], heard)
+
+    def info(self, summaries: list[Summary]) -> tuple[WorkerInfo, ...]:
+        """What each worker reports at the end of a run."""
+        return tuple(
+            WorkerInfo(
+                rank=summary.rank,
+                wall_time_ms=round(1000.0 * summary.seconds),
+                backend=self._place.backend,
+                collective_time_ms=round(1000.0 * summary.collective_seconds),
+                solves=summary.solves,
+                pid=worker.pid,
+                memory_bytes=summary.memory_bytes,
+            )
+            for worker, summary in zip(self._workers, summaries, strict=True)
+        )
+
+    def health(self, rank: int) -> HealthSample | None:
+        """The last look that was taken at a worker, at most a second or so old."""
+        return self._system.statistics()[self._workers[rank].name].process.latest
+
+    def close(self, at_once: bool = False) -> None:
+        """Ends the workers, in good order unless that is no use, and waits until nothing is left of them."""
+        self._system.close(kill=at_once)
+
+    def _begin(self, calls: int) -> None:
+        with self._lock:
+            self._pending = calls
+        self._relay.begin()
+
+    def _watch(self, rank: int, future: Future[Any]) -> Future[Any]:
+        future.add_done_callback(partial(self._done, rank))
+        return future
+
+    def _done(self, rank: int, future: Future[Any]) -> None:
+        """In the thread that hears from workers: nothing here may wait."""
+        error = future.exception()
+        if error is not None:
+            worker = self._workers[rank]
+            seen = self.health(rank)
+            memory = seen.memory_bytes if seen else None
+            failure = Failure(rank, error, worker.pid, memory, where(worker.marks()))
+            with self._lock:
+                self._failures.append(failure)
+            self._relay.wake()
+            if not is_echo(failure):
+                self._end_all()
+        with self._lock:
+            self._pending -= 1
+            over = self._pending == 0
+        if over:
+            self._relay.finish()
+
+    def _end_all(self) -> None:
+        for worker in self._workers:
+            worker.kill()
+
+    def _finish(self, waiting: list[Future[Any]], heard: Heard | None) -> list[Any]:
+        """Passes on what workers tell until all calls have ended; their results. Raises WorkerError."""
+        deadline: float | None = None
+        while not self._relay.over:
+            told = self._relay.take(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            if told is not None and heard is not None and heard(*told) is False:
+                self._workers[0].interrupt()
+            with self._lock:
+                only_echoes = bool(self._failures) and deadline is None
+            if only_echoes:
+                deadline = time.monotonic() + _PATIENCE
+            elif deadline is not None and time.monotonic() >= deadline:
+                self._end_all()
+        if self._failures:
+            raise worker_error(self._failures)
+        return [future.result() for future in waiting]

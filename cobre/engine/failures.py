@@ -1,0 +1,143 @@
+"""What ended a run: the failures of its workers, brought into one WorkerError that says who, why and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cobre.errors import ActorError, CobreError, CommError, WorkerError
+
+__all__ = ["Failure", "is_echo", "worker_error"]
+
+_ECHOES = {"RankLost", "Aborted", "Closed", "Timeout"}  # what other ranks find when one has gone
+
+# cause of a death -> (kind of the error, what to do about it)
+_ADVICE = {
+    "memory limit": (
+        "MemoryLimit",
+        "use fewer workers, a smaller problem or fewer cuts (cut selection), or raise memory_limit",
+    ),
+    "hang": (
+        "WorkerHung",
+        "if single linear programs take that long, raise hang_timeout; else report it with the worker's stderr",
+    ),
+    "start limit": ("StartTimeout", "the machine may be overloaded: use fewer workers, or try again"),
+    "not started": ("NotStarted", "look at the limits on processes, memory and open files (ulimit -a)"),
+}
+_KILLED_FOR_MEMORY = "give the machine or the container more memory, or use fewer workers"
+_CRASHED = "the worker's stderr may say more; run with num_workers=1 to see whether the crash is in the solver"
+_KILLED = "something sent it that signal: the system's log (journalctl -k) may tell, or what else runs on this machine"
+_EXITED = "something in the worker ended the process by itself: its stderr may say what"
+_RAISED = "the error in 'inner' is the worker's own; its traceback is its cause"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What became of one worker: the exception that its call ended in, and where it stood then.
+
+    where: ``phase``, ``iteration`` and ``stage`` as far as they are known.
+    """
+
+    rank: int
+    error: BaseException
+    pid: int | None = None
+    memory_bytes: int | None = None
+    where: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def died(self) -> bool:
+        """Whether the process is gone, rather than having raised."""
+        return isinstance(self.error, ActorError) and self.error.kind == "Died"
+
+
+def is_echo(failure: Failure) -> bool:
+    """Whether this is what one rank sees of another's failure, or of the end that was put to it."""
+    error = failure.error
+    if isinstance(error, ActorError):
+        return error.kind in ("Closed", "Died") and error.context.get("cause") in ("fate", "stopped", "killed")
+    return isinstance(error, CommError) and error.kind in _ECHOES
+
+
+def worker_error(failures: Sequence[Failure]) -> WorkerError:
+    """The error of a run in which these failures, one at least, were seen in this order.
+
+    The first that is no echo of another is the cause; the others stand in ``context['failures']``.
+    """
+    first = next((failure for failure in failures if not is_echo(failure)), failures[0])
+    others = [failure for failure in failures if failure is not first]
+    error = _of_a_death(first) if first.died else _of_an_exception(first)
+    error.context["failures"] = [_short(failure) for failure in others if not is_echo(failure)]
+    return error
+
+
+def _of_a_death(failure: Failure) -> WorkerError:
+    told = getattr(failure.error, "context", {})
+    signal, code, cause = told.get("signal"), told.get("exit_code"), told.get("cause", "exited")
+    kind, advice = _ADVICE.get(cause, ("WorkerDied", _advice(told)))
+    how = _how(told)
+    place = _place(failure.where)
+    return WorkerError(
+        f"worker {failure.rank} (pid {told.get('pid', failure.pid)}) {how}{place}",
+        rank=failure.rank,
+        exit_code=None if signal else code,
+        kind=kind,
+        context=_context(failure, told) | {"signal": signal, "cause": cause, "stderr": told.get("stderr", "")},
+        suggestion=advice,
+    )
+
+
+def _advice(told: Mapping[str, Any]) -> str:
+    if told.get("out_of_memory"):
+        return _KILLED_FOR_MEMORY
+    if told.get("signal") in ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE"):
+        return _CRASHED
+    return _KILLED if told.get("signal") else _EXITED
+
+
+def _how(told: Mapping[str, Any]) -> str:
+    cause, text = told.get("cause"), told.get("reason")
+    if cause in _ADVICE and text:
+        return str(text)
+    if told.get("signal"):
+        memory = {"yes": ": the system ran out of memory", "possibly": ", possibly for want of memory"}
+        return f"was ended by {told['signal']}{memory.get(told.get('out_of_memory') or '', '')}"
+    return f"ended with exit code {told.get('exit_code')}"
+
+
+def _of_an_exception(failure: Failure) -> WorkerError:
+    inner = failure.error
+    if not isinstance(inner, CobreError):
+        wrapped = CobreError(f"{type(inner).__name__}: {inner}", kind=type(inner).__name__)
+        wrapped.__cause__ = inner.__cause__
+        inner = wrapped
+    return WorkerError(
+        f"worker {failure.rank} failed{_place(failure.where)}: {inner.message}",
+        rank=failure.rank,
+        exit_code=None,
+        inner=inner,
+        kind="WorkerFailed",
+        context=_context(failure, {}),
+        suggestion=inner.suggestion or _RAISED,
+    )
+
+
+def _context(failure: Failure, told: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "pid": told.get("pid", failure.pid),
+        "memory_bytes": told.get("memory_bytes", failure.memory_bytes),
+        "out_of_memory": told.get("out_of_memory"),
+        **{name: failure.where.get(name) for name in ("phase", "iteration", "stage")},
+    }
+
+
+def _place(where: Mapping[str, Any]) -> str:
+    parts = [str(where["phase"])] if where.get("phase") else []
+    parts += [f"{name} {where[name]}" for name in ("iteration", "stage") if where.get(name) is not None]
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _short(failure: Failure) -> dict[str, Any]:
+    error = failure.error
+    said = _how(error.context) if failure.died and isinstance(error, ActorError) else f"{type(error).__name__}: {error}"
+    return {"rank": failure.rank, "error": said, **{k: v for k, v in failure.where.items() if v is not None}}

@@ -1,0 +1,70 @@
+"""The algorithm in the calling process, and how its progress becomes events."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import perf_counter
+
+from cobre.events import ProgressCallback, ProgressEvent
+from cobre.sddp.policy import Policy
+from cobre.sddp.problem import Problem
+from cobre.sddp.settings import SimulationSettings, TrainingSettings
+from cobre.sddp.simulation import Consumer, SimulationOutcome, simulate
+from cobre.sddp.training import IterationRecord, TrainingOutcome, train
+
+__all__ = ["InProcess", "simulation_event", "training_event"]
+
+
+class InProcess:
+    """The algorithm in the calling process."""
+
+    def train(
+        self, problem: Problem, settings: TrainingSettings, callback: ProgressCallback | None, failures: Path | None
+    ) -> tuple[TrainingOutcome, None]:
+        observe = None if callback is None else lambda record: callback(training_event(record))
+        return train(problem, settings, observe=observe, failure_folder=failures), None
+
+    def simulate(
+        self,
+        problem: Problem,
+        policy: Policy,
+        settings: SimulationSettings,
+        callback: ProgressCallback | None,
+        failures: Path | None,
+        consume: Consumer | None,
+        strict: bool,
+    ) -> tuple[SimulationOutcome, None]:
+        began = perf_counter()
+
+        def observe(complete: int, total: int) -> object:
+            return None if callback is None else callback(simulation_event(complete, total, perf_counter() - began))
+
+        outcome = simulate(
+            problem, policy, settings, consume=consume, observe=observe, failure_folder=failures, strict=strict
+        )
+        return outcome, None
+
+
+def training_event(record: IterationRecord) -> ProgressEvent:
+    return ProgressEvent(
+        phase="training",
+        iteration=record.iteration,
+        lower_bound=record.lower_bound,
+        upper_bound=record.upper_bound,
+        gap=record.gap,
+        wall_time_ms=_milliseconds(record.seconds),
+        iteration_time_ms=_milliseconds(record.iteration_seconds),
+    )
+
+
+def simulation_event(complete: int, total: int, seconds: float) -> ProgressEvent:
+    return ProgressEvent(
+        phase="simulation",
+        wall_time_ms=_milliseconds(seconds),
+        scenarios_complete=complete,
+        scenarios_total=total,
+    )
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(1000.0 * seconds)
