@@ -21,7 +21,7 @@ from cobre.supervisor.wiring import ASK, MESSAGE, READY, Frames, frame
 
 __all__ = ["ORPHANED", "ChildEnd", "adopt", "die_with", "run"]
 
-_SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
+_SET_DEATH_SIGNAL, _SET_NAME = 1, 15  # PR_SET_PDEATHSIG, PR_SET_NAME
 ORPHANED = 70  # the exit code of a process whose parent is gone; nobody is there to read it
 
 
@@ -100,7 +100,7 @@ def run(order: Mapping[str, Any], control: int, calls: int, board: int, parent: 
 
     An exception of the entry ends the process with its traceback on stderr and exit code 1.
     """
-    die_with(parent)
+    die_with(parent, order["name"])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the parent, which decides
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     faulthandler.enable(2)
@@ -119,11 +119,16 @@ def adopt(order: Mapping[str, Any]) -> None:
     os.environ.update(order["environment"])
 
 
-def die_with(parent: int) -> None:
-    """Has the system kill this process when ``parent`` (its thread that started us) ends; at once if it has ended."""
+def die_with(parent: int, name: str) -> None:
+    """Has the system kill this process when ``parent`` (its thread that started us) ends; at once if it has ended.
+
+    name: what the system's lists of processes are to call this one, as far as they have room.
+    """
     if sys.platform == "linux":
         import ctypes
 
-        ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, int(signal.SIGKILL))
+        control = ctypes.CDLL(None).prctl
+        control(_SET_DEATH_SIGNAL, int(signal.SIGKILL))
+        control(_SET_NAME, name.encode(errors="replace"))
     if os.getppid() != parent:
         os._exit(ORPHANED)

@@ -8,6 +8,7 @@ import select
 import signal
 import socket
 import subprocess
+import time
 
 from cobre.errors import CobreError
 from cobre.supervisor.launcher import Order, boot_command, boot_order, whole_environment
@@ -56,7 +57,9 @@ class ForkserverLauncher:
             return _Forked(pid, os.pidfd_open(pid), self)
         except OSError:
             os.kill(pid, signal.SIGKILL)  # not reaped by the server before it is asked to: the number is still its own
-            self.reap(pid)
+            limit = time.monotonic() + _END
+            while self.reap(pid) == ALIVE and time.monotonic() < limit:
+                time.sleep(0.001)
             raise
 
     def reap(self, pid: int) -> int:

@@ -33,7 +33,7 @@ def run(order: Mapping[str, Any], control: int, parent: int) -> None:
 
     Signals stay blocked here, as they were when it was started: a terminal's Ctrl-C is none of its business.
     """
-    child.die_with(parent)
+    child.die_with(parent, "cobre forks")
     with contextlib.suppress(Exception):  # the process that needs it will say what is wrong with it
         import_module(order["entry"].partition(":")[0])
     gc.collect()
