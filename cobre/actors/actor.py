@@ -10,14 +10,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from cobre.actors.blocks import OUT_OF_BAND
 from cobre.actors.connection import Connection
 from cobre.actors.envelopes import TooLarge
 from cobre.actors.exceptions import load_exception
 from cobre.actors.failures import actor_error, died
 from cobre.actors.futures import CallFuture
 from cobre.actors.host import DROP, INTERRUPT
+from cobre.actors.line import Line
 from cobre.actors.messages import Kind
-from cobre.actors.pickling import ATOMS, Dumped, dump, dump_plain
+from cobre.actors.pickling import Dumped, dump, dump_plain, plain
 from cobre.errors import ActorError, CobreError
 from cobre.supervisor import ExitReport, Grace, Limits, Process, ProcessSpec, RestartCount, RestartPolicy
 
@@ -46,30 +48,6 @@ class ActorSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-class Line:
-    """A process with its connection, as the reply thread listens to it."""
-
-    def __init__(self, actor: Actor, process: Process, connection: Connection) -> None:
-        self.actor, self.process, self.connection = actor, process, connection
-
-    def fileno(self) -> int:
-        """The descriptor of the stream to the worker."""
-        return -1 if self.connection.socket is None else self.connection.socket.fileno()
-
-    @property
-    def blocked(self) -> bool:
-        """Whether calls wait to be written."""
-        return self.connection.blocked
-
-    def readable(self) -> bool:
-        """Takes in what the worker said."""
-        return self.connection.read(self.actor.heard, self.actor.not_made)
-
-    def writable(self) -> None:
-        """Writes what waits."""
-        self.connection.flush()
-
-
 class Actor:
     """Its process, and a new one where the restart policy says so.
 
@@ -77,12 +55,15 @@ class Actor:
     ends, are dealt with in the reply thread.
     """
 
-    def __init__(self, spec: ActorSpec, supervisor: Supervisor, replies: Replies) -> None:
+    def __init__(
+        self, spec: ActorSpec, supervisor: Supervisor, replies: Replies, on_failed: Callable[[], None]
+    ) -> None:
         self.spec = spec
         self.name = spec.name
         self.over = threading.Event()
         self.report: ExitReport | None = None
         self._supervisor, self._replies = supervisor, replies
+        self.failed = on_failed
         self._count = RestartCount(spec.restart)
         self.restarts = 0
         self._lock = threading.Lock()
@@ -103,14 +84,13 @@ class Actor:
             calls = process.calls
         except CobreError:  # the report says more
             calls = None
-        line = Line(self, process, Connection(calls, spec.most, lambda _: self._replies.post(lambda: self._look(line))))
+        line = Line(self, process, calls, spec.most, self._replies)
         lines.append(line)
         self._line, self._made = line, CallFuture(self, "__init__")
         if calls is not None:
             self._replies.listen(line)
-        dumped = spec.made_from
-        with_limit = line.connection.sealed(Kind.CONSTRUCT, 0, dumped)
-        line.connection.submit(self._made, with_limit, dumped.shared)
+        sealed = line.connection.sealed(Kind.CONSTRUCT, 0, spec.made_from)
+        line.connection.submit(self._made, sealed, spec.made_from.shared)
 
     # Calls, from any thread.
 
@@ -118,40 +98,45 @@ class Actor:
         """Sends a call. Raises ActorError for one that cannot be sent; what the actor's state does to it is said by
         the future.
         """
-        pending = len(self._line.connection.pending)
-        if pending >= self.spec.mailbox:
-            raise self._full(pending)
-        dumped = self._dumped(method, args, kwargs)
+        connection = self._line.connection
+        if len(connection.pending) >= self.spec.mailbox:
+            raise self._full(len(connection.pending))
         future = CallFuture(self, method)
+        if kwargs or not plain(args):
+            self._submit(future, self._dumped(method, args, kwargs))
+        else:
+            payload = dump_plain((method, args, None))
+            if len(payload) >= OUT_OF_BAND or not connection.submit_plain(future, payload):
+                self._submit(future, Dumped(payload, [], []))
+        if timeout is not None:
+            self._replies.at(time.monotonic() + timeout, lambda: self._late(future, timeout))
+        return future
+
+    def _submit(self, future: CallFuture, dumped: Dumped) -> None:
         try:
             while not self._sent(future, dumped):
                 with self._lock:  # its end is being dealt with: then there is a new process, or a reason
                     failure = self._failure
                 if failure is not None:
-                    future.finish(None, failure(method))
-                    return future
+                    future.finish(None, failure(future.method))
+                    return
         except (TooLarge, OSError) as limit:
             raise actor_error(
                 "TooLarge",
-                f"the arguments of {method}() cannot be sent to {self.name}: {limit}",
+                f"the arguments of {future.method}() cannot be sent to {self.name}: {limit}",
                 "send less at a time, or raise max_message",
                 actor=self.name,
-                method=method,
+                method=future.method,
             ) from None
-        if timeout is not None:
-            self._replies.at(time.monotonic() + timeout, lambda: self._late(future, timeout))
-        return future
 
     def _sent(self, future: CallFuture, dumped: Dumped) -> bool:
-        line = self._line
-        if self._failure is not None or line.connection.over:
+        if self._failure is not None:
             return False
-        future.number = line.connection.number()
-        return line.connection.submit(future, line.connection.sealed(Kind.CALL, future.number, dumped), dumped.shared)
+        connection = self._line.connection
+        future.number = connection.number()
+        return connection.submit(future, connection.sealed(Kind.CALL, future.number, dumped), dumped.shared)
 
     def _dumped(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Dumped:
-        if not kwargs and all(type(value) in ATOMS for value in args):
-            return Dumped(dump_plain((method, args, None)), [], [])
         try:
             return dump((method, args, kwargs))
         except ActorError:
@@ -182,7 +167,16 @@ class Actor:
 
     def waits_for_itself(self) -> bool:
         """Whether this is the thread that answers."""
-        return self._replies.is_current
+        return threading.get_ident() == self._replies.thread
+
+    def later(self, demand: Callable[[], object]) -> None:
+        """Has it called in the thread that answers."""
+        self._replies.post(demand)
+
+    def read_for(self, future: CallFuture, deadline: float | None, stop: Callable[[], bool]) -> None:
+        """Reads answers in the calling thread until this one has come, where that can be."""
+        if self.spec.on_event is None:  # events are heard before the answers that follow them
+            self._line.read_for(future, deadline, stop)
 
     @property
     def made(self) -> CallFuture:
@@ -225,10 +219,6 @@ class Actor:
 
     # What the reply thread does.
 
-    def _look(self, line: Line) -> None:
-        line.writable()
-        self._replies.expect(line)
-
     def heard(self, value: Any) -> None:
         """The worker emitted something."""
         if self.spec.on_event is None:
@@ -264,10 +254,7 @@ class Actor:
 
     def _ended(self, line: Line, report: ExitReport) -> None:
         """The process is gone: what it had said is heard, those who wait for more are told, and it may start again."""
-        if line.connection.socket is not None:
-            while line.readable():
-                pass
-            self._replies.leave(line)
+        line.drain()
         with self._lock:
             left = line.connection.end()
             again = self._failure is None and self._again(report)
@@ -281,7 +268,7 @@ class Actor:
                 self._failure = self._failure or tell
             elif not self._restarted():
                 again = False
-        line.connection.close()
+        line.close()
         for future in left.values():
             future.finish(None, tell(future.method))
         if not again:

@@ -10,15 +10,17 @@ import socket
 import sys
 import threading
 import time
+from pickle import dumps, loads
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from cobre.actors.blocks import Mappings, Pool
+from cobre.actors.blocks import OUT_OF_BAND, Mappings, Pool
 from cobre.actors.envelopes import TooLarge, add_block, read_block, read_numbers, seal, unseal, write_numbers
 from cobre.actors.failures import actor_error
 from cobre.actors.inside import Context, enter
-from cobre.actors.messages import Flags, Inbox, Kind, frame
+from cobre.actors.messages import HEADER, Flags, Inbox, Kind, frame
 from cobre.actors.outbox import Outbox
-from cobre.actors.pickling import ATOMS, Dumped, dump, dump_plain
+from cobre.actors.pickling import ATOMS, PROTOCOL, Dumped, dump
 from cobre.actors.shared import drop, keep
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ DROP = b"d"
 _QUICK = 200e-6  # seconds; a call that took longer last time is not started before the answers so far are sent
 _LATEST = 2e-3  # seconds that an answer may wait for others
 _MOST = 1 << 16  # bytes of one answer that may wait
-_NONE = dump_plain(None)
+_CALL, _RESULT = int(Kind.CALL), int(Kind.RESULT)
 
 
 def main(end: ChildEnd) -> None:
@@ -73,7 +75,8 @@ class Host:
                     if self._ending:
                         break
                     self._handle(kind, number, flags, body)
-                self._flush()
+                if self._outbox or self._mappings.released or self._pool.forgotten:
+                    self._flush()
                 self._board.busy = False
         except ConnectionError:
             return  # nobody is there to be answered
@@ -90,7 +93,7 @@ class Host:
         self._end.calls.shutdown(socket.SHUT_RD)  # wakes the main thread where it waits for calls
 
     def _handle(self, kind: int, number: int, flags: int, body: memoryview) -> None:
-        if kind == Kind.CALL:
+        if kind == _CALL:
             self._call(number, flags, body)
         elif kind == Kind.CONSTRUCT:
             self._construct(flags, body)
@@ -137,22 +140,50 @@ class Host:
         self._running = number
         self._board.beat()
         try:
-            name, args, kwargs = unseal(flags, body, self._inbox, self._mappings)
+            name, args, kwargs = unseal(flags, body, self._inbox, self._mappings) if flags else loads(body)
         except Exception as failure:
             self._fail(number, _unreadable(failure))
             return
         if self._outbox and not self._quick.get(name):
             self._flush()
-        began = time.perf_counter()
+        began = perf_counter()
         try:
-            result = getattr(self._actor, name)(*args, **(kwargs or {}))
+            result = getattr(self._actor, name)(*args, **kwargs) if kwargs else getattr(self._actor, name)(*args)
         except (Exception, KeyboardInterrupt) as failure:
             del args, kwargs
             self._fail(number, failure)
             return
         del args, kwargs  # what was lent to this call goes back with its answer
-        self._quick[name] = time.perf_counter() - began < _QUICK
+        self._quick[name] = perf_counter() - began < _QUICK
+        if type(result) in ATOMS:
+            payload = dumps(result, PROTOCOL)
+            if len(payload) < OUT_OF_BAND:
+                self._answer_plain(number, payload)
+                return
         self._answer(number, name, result)
+
+    def _answer_plain(self, number: int, payload: bytes) -> None:
+        """The way of most answers: at once, if nothing else waits and no other call is here already."""
+        data = HEADER.pack(len(payload), number, _RESULT, 0) + payload
+        alone = not self._inbox.more
+        with self._sending:
+            if alone and not self._outbox and not self._mappings.released:
+                try:
+                    data = data[self._end.calls.send(data, socket.MSG_DONTWAIT) :]
+                except BlockingIOError:
+                    pass
+                if not data:
+                    return
+            self._outbox.add((data, None))
+        if not alone:
+            self._wait_for_more(len(data))
+
+    def _wait_for_more(self, size: int) -> None:
+        """An answer was added, and another call is here: it may wait for the next answer."""
+        if size > _MOST or len(self._outbox) >= 64:
+            self._flush()
+        elif not self._armed:
+            self._arm()
 
     def _is_dropped(self, number: int) -> bool:
         for gone in [other for other in tuple(self._dropped) if other < number]:
@@ -165,16 +196,11 @@ class Host:
             self._mappings.released.append(add_block(body, self._inbox, self._mappings))
 
     def _answer(self, number: int, name: str, result: Any) -> None:
-        if result is None:
-            dumped = Dumped(_NONE, [], [])
-        elif type(result) in ATOMS:
-            dumped = Dumped(dump_plain(result), [], [])
-        else:
-            try:
-                dumped = _dumped_result(name, result)
-            except Exception as failure:
-                self._fail(number, failure)
-                return
+        try:
+            dumped = _dumped_result(name, result)
+        except Exception as failure:
+            self._fail(number, failure)
+            return
         del result
         try:
             sealed = seal(Kind.RESULT, number, dumped, self._pool, self._most)
@@ -183,10 +209,8 @@ class Host:
             return
         with self._sending:
             self._outbox.add(sealed)
-        if len(sealed[0]) > _MOST or not self._inbox.more or len(self._outbox) >= 64:
-            self._flush()
-        elif not self._armed:
-            self._arm()
+        if self._inbox.more:
+            self._wait_for_more(len(sealed[0]))
 
     def _fail(self, number: int, failure: BaseException) -> None:
         from cobre.actors.exceptions import dump_exception

@@ -18,6 +18,7 @@ from struct import Struct
 __all__ = ["HEADER", "Flags", "Frame", "Inbox", "Kind", "frame"]
 
 HEADER = Struct("<QQBB")  # length of the body, number, kind, flags
+_HEADER_SIZE = HEADER.size
 _DESCRIPTOR = array.array("i").itemsize
 _ROOM = socket.CMSG_SPACE(64 * _DESCRIPTOR)
 _BUFFER = 1 << 18
@@ -70,9 +71,12 @@ class Inbox:
 
         Raises OSError as the socket does, BlockingIOError among them. Bodies handed out before are not valid any more.
         """
-        self._make_room()
+        if self._begin == self._end and len(self._buffer) == _BUFFER:
+            self._begin = self._end = 0
+        else:
+            self._make_room()
         size, extra, _, _ = self._source.recvmsg_into((self._view[self._end :],), _ROOM)
-        for level, kind, data in extra:
+        for level, kind, data in extra or ():
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 found = array.array("i")
                 found.frombytes(data[: len(data) - len(data) % _DESCRIPTOR])
@@ -100,14 +104,15 @@ class Inbox:
 
     def frames(self) -> Iterator[Frame]:
         """The frames that are complete. A body is valid until the next ``receive``."""
-        size = HEADER.size
+        size, unpack = HEADER.size, HEADER.unpack_from
         while self._end - self._begin >= size:
-            length, number, kind, flags = HEADER.unpack_from(self._buffer, self._begin)
+            length, number, kind, flags = unpack(self._buffer, self._begin)
             body = self._begin + size
-            if self._end - body < length:
+            after = body + length
+            if after > self._end:
                 return
-            self._begin = body + length
-            yield kind, number, flags, self._view[body : self._begin]
+            self._begin = after
+            yield kind, number, flags, self._view[body:after]
 
     def close(self) -> None:
         """Closes descriptors that nobody asked for."""
@@ -118,4 +123,4 @@ class Inbox:
     def more(self) -> bool:
         """Whether another complete frame is here already."""
         here = self._end - self._begin
-        return here >= HEADER.size and here - HEADER.size >= HEADER.unpack_from(self._buffer, self._begin)[0]
+        return here >= _HEADER_SIZE and here - _HEADER_SIZE >= HEADER.unpack_from(self._buffer, self._begin)[0]

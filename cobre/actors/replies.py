@@ -39,7 +39,7 @@ class Talker(Protocol):
 class Replies:
     """A thread, started with the first thing that it has to do.
 
-    on_fault: called, in the thread, with an exception that should not have happened; the thread goes on.
+    thread: its identity, as threading.get_ident() tells it there.
     """
 
     def __init__(self) -> None:
@@ -47,18 +47,14 @@ class Replies:
         self._deadlines: list[tuple[float, int, Callable[[], object]]] = []
         self._order = itertools.count()
         self._talkers: dict[int, Talker] = {}
-        self._poll = select.poll()
-        self._hear, self._tell = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK) if hasattr(os, "pipe2") else _pipe()
+        self._poll = _poller()
+        self._hear, self._tell = _pipe()
         self._poll.register(self._hear, select.POLLIN)
         self._told = False
         self._over = False
         self._thread = threading.Thread(target=self._run, name="cobre-replies", daemon=True)
         self._thread.start()
-
-    @property
-    def is_current(self) -> bool:
-        """Whether the calling thread is this one."""
-        return threading.get_ident() == self._thread.ident
+        self.thread = self._thread.ident
 
     def post(self, demand: Callable[[], object]) -> None:
         """Has ``demand`` called in the thread, soon; from any thread, a finaliser included: it takes no lock."""
@@ -78,12 +74,25 @@ class Replies:
 
     def _listen(self, talker: Talker) -> None:
         self._talkers[talker.fileno()] = talker
-        self.expect(talker)
+        self._poll.register(talker.fileno(), select.POLLIN | (select.POLLOUT if talker.blocked else 0))
 
     def expect(self, talker: Talker) -> None:
         """Waits until it can be written too, where something waits for that. In the thread."""
         if self._talkers.get(talker.fileno()) is talker:
-            self._poll.register(talker.fileno(), select.POLLIN | (select.POLLOUT if talker.blocked else 0))
+            self._poll.modify(talker.fileno(), select.POLLIN | (select.POLLOUT if talker.blocked else 0))
+
+    def spare(self, descriptor: int, yes: bool, blocked: bool = False) -> bool:
+        """Whether this thread stops (or begins again) to read from there: another one does it meanwhile.
+
+        In any thread; False where the system cannot do that, or nothing is listened to there.
+        """
+        if not isinstance(self._poll, _Epoll):
+            return False
+        try:
+            self._poll.modify(descriptor, 0 if yes else select.POLLIN | (select.POLLOUT if blocked else 0))
+        except (OSError, ValueError):
+            return False
+        return True
 
     def leave(self, talker: Talker) -> None:
         """Reads from it no more. In the thread."""
@@ -104,11 +113,12 @@ class Replies:
     def _patience(self) -> float | None:
         if not self._deadlines:
             return None
-        return max(0.0, 1e3 * (self._deadlines[0][0] - time.monotonic()) + 0.5)
+        return max(0.0, self._deadlines[0][0] - time.monotonic())
 
     def _serve(self, descriptor: int, event: int) -> None:
         talker = self._talkers.get(descriptor)
         if talker is not None:
+            self._obey()  # what a thread that read in this one's place left to it comes first
             if event & select.POLLOUT:
                 talker.writable()
                 self.expect(talker)
@@ -118,8 +128,11 @@ class Replies:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._hear, 4096)
             self._told = False  # from here on demands tell again; those before are seen below
-            for _ in range(len(self._demands)):
-                self._do(self._demands.popleft())
+            self._obey()
+
+    def _obey(self) -> None:
+        for _ in range(len(self._demands)):
+            self._do(self._demands.popleft())
 
     def _do(self, demand: Callable[[], object]) -> None:
         try:
@@ -134,11 +147,45 @@ class Replies:
         self.post(self._end)
         self._thread.join()
         hear, tell, self._hear, self._tell = self._hear, self._tell, -1, -1
+        self._poll.close()
         os.close(hear)
         os.close(tell)
 
     def _end(self) -> None:
         self._over = True
+
+
+class _Poll:
+    """select.poll, with seconds."""
+
+    def __init__(self) -> None:
+        self._poll = select.poll()
+        self.register, self.modify = self._poll.register, self._poll.modify
+        self.unregister = self._poll.unregister
+
+    def poll(self, seconds: float | None) -> list[tuple[int, int]]:
+        """What there is, within so many seconds."""
+        return self._poll.poll(None if seconds is None else 1e3 * seconds + 0.5)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class _Epoll:
+    """Linux' own, which other threads may change while one waits. Its words are those of poll."""
+
+    def __init__(self) -> None:
+        self._poll = select.epoll()
+        self.register, self.modify = self._poll.register, self._poll.modify
+        self.unregister, self.close = self._poll.unregister, self._poll.close
+
+    def poll(self, seconds: float | None) -> list[tuple[int, int]]:
+        """What there is, within so many seconds."""
+        return self._poll.poll(seconds)
+
+
+def _poller() -> _Poll | _Epoll:
+    return _Epoll() if hasattr(select, "epoll") else _Poll()
 
 
 def _pipe() -> tuple[int, int]:

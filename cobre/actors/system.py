@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import itertools
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -14,10 +12,12 @@ from typing import Any, Self
 from cobre.actors.actor import Actor, ActorSpec
 from cobre.actors.envelopes import TooLarge
 from cobre.actors.failures import actor_error
+from cobre.actors.futures import CallFuture
 from cobre.actors.handle import ActorHandle
 from cobre.actors.pickling import Dumped, dump
 from cobre.actors.references import Ref
 from cobre.actors.replies import Replies
+from cobre.actors.waiters import Waiters
 from cobre.errors import ActorError
 from cobre.supervisor import Grace, HealthSample, Limits, ProcessStatistics, RestartPolicy, Supervisor
 
@@ -80,6 +80,7 @@ class ActorSystem:
         self._most = max_message
         self._actors: dict[str, Actor] = {}
         self._numbers, self._refs = itertools.count(), itertools.count(1)
+        self._waiters = Waiters()
         self._lock = threading.Lock()
         self._closing = self._closed = False
 
@@ -128,7 +129,7 @@ class ActorSystem:
                 environment=dict(environment or {}),
             )
             try:
-                actor = self._actors[chosen] = Actor(spec, self._supervisor, self._replies)
+                actor = self._actors[chosen] = Actor(spec, self._supervisor, self._replies, self._waiters.failed)
             except TooLarge as limit:
                 raise actor_error("TooLarge", f"the arguments of {chosen} cannot be sent: {limit}") from None
         return ActorHandle(actor)
@@ -186,21 +187,9 @@ class ActorSystem:
         """
         if isinstance(wanted, Ref):
             return wanted.value()
-        if isinstance(wanted, concurrent.futures.Future):
-            return self._results([wanted], timeout)[0]
-        return self._results(list(wanted), timeout)
-
-    def _results(self, futures: list[Any], timeout: float | None) -> list[Any]:
-        deadline = None if timeout is None else time.monotonic() + timeout
-        for future in futures:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            try:
-                future.exception(left)
-            except TimeoutError:
-                missing = sum(not other.done() for other in futures)
-                told = f"{missing} of {len(futures)} calls had no answer after {timeout:g} s"
-                raise actor_error("Timeout", told, "the calls go on; give them more time") from None
-        return [future.result() for future in futures]
+        if isinstance(wanted, CallFuture):
+            return self._waiters.wait([wanted], timeout)[0]
+        return self._waiters.wait(list(wanted), timeout)
 
     def statistics(self) -> dict[str, ActorStatistics]:
         """What is known of each actor, by its name; those that ended are there too."""
@@ -218,7 +207,7 @@ class ActorSystem:
         """
         if self._closed:
             return
-        if self._replies.is_current:
+        if threading.get_ident() == self._replies.thread:
             raise actor_error("Unsupported", "a callback cannot close its system", "close it in another thread")
         with self._lock:
             self._closing = True
