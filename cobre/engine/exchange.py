@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol
 
@@ -43,7 +44,7 @@ class CommExchange:
         """Inside collectives so far: passing data, and waiting for slower ranks."""
         self._word = np.zeros(1)
         self._bounds: dict[int, IntArray] = {}  # units -> where each rank's begin, and their end
-        self._counts: dict[tuple[int, ...], list[int]] = {}  # the communicator knows a list again
+        self._plans: dict[object, _Plan] = {}
 
     def assigned(self, units: int) -> Sequence[int]:
         """As even a share as there is; where some ranks get one more, rank 0, which has more to do, is the last."""
@@ -55,19 +56,28 @@ class CommExchange:
         return -(-units // self._communicator.size)
 
     def gather(self, *parts: Part) -> list[FloatArray]:
-        rows = [self._rows(counts) for _, counts in parts]
-        each = [own * mine.shape[1] for (mine, _), own in zip(parts, rows, strict=True)]
-        counts = self._same(sum(each))
-        send = np.concatenate([mine.ravel() for mine, _ in parts])
+        plan = self._plan(parts)
+        send = parts[0][0].ravel() if len(parts) == 1 else np.concatenate([mine.ravel() for mine, _ in parts])
         began = self._enter()
         try:
-            whole = self._communicator.allgatherv(send, counts, copy=False)
+            whole = self._communicator.allgatherv(send, plan.counts, copy=False)
         finally:
             self._leave(began)
-        ends = np.cumsum(np.array(each).T)  # where each part of each rank ends, in the order in which they lie there
-        pieces = np.split(whole, ends[:-1])
-        shapes = [(int(own.sum()), mine.shape[1]) for (mine, _), own in zip(parts, rows, strict=True)]
-        return [np.concatenate(pieces[at :: len(parts)]).reshape(shape) for at, shape in enumerate(shapes)]
+        return [
+            np.concatenate([whole[place] for place in places]).reshape(shape)
+            for shape, places in zip(plan.shapes, plan.places, strict=True)
+        ]
+
+    def _plan(self, parts: Sequence[Part]) -> _Plan:
+        """How such parts lie in what is gathered; remembered, for most gatherings are like an earlier one."""
+        key = tuple((mine.shape[1], counts.tobytes()) for mine, counts in parts)
+        plan = self._plans.get(key)
+        if plan is None:
+            if len(self._plans) >= _REMEMBERED:
+                self._plans.clear()
+            rows = np.array([self._rows(counts) for _, counts in parts])  # (parts, ranks)
+            plan = self._plans[key] = _Plan.of(rows, [mine.shape[1] for mine, _ in parts])
+        return plan
 
     def agree(self, value: float) -> float:
         self._word[0] = value
@@ -110,8 +120,25 @@ class CommExchange:
         before = np.concatenate([[0], np.cumsum(counts)])
         return np.diff(before[self._bounds_of(counts.size)])
 
-    def _same(self, counts: IntArray) -> list[int]:
-        wanted = counts.tolist()
-        if len(self._counts) >= _REMEMBERED:
-            self._counts.clear()
-        return self._counts.setdefault(tuple(wanted), wanted)
+
+@dataclass(frozen=True)
+class _Plan:
+    """counts: elements of each rank. shapes: of each part. places: of each part, where each rank's share of it lies."""
+
+    counts: list[int]
+    shapes: list[tuple[int, int]]
+    places: list[list[slice]]
+
+    @classmethod
+    def of(cls, rows: IntArray, widths: list[int]) -> _Plan:
+        """rows: (parts, ranks). widths: of the parts."""
+        elements = rows * np.array(widths)[:, np.newaxis]
+        ends = np.cumsum(elements.T).reshape(elements.T.shape).T  # rank after rank, and its parts in their order
+        return cls(
+            counts=elements.sum(axis=0).tolist(),
+            shapes=[(int(count), width) for count, width in zip(rows.sum(axis=1), widths, strict=True)],
+            places=[
+                [slice(end - size, end) for end, size in zip(*pair, strict=True)]
+                for pair in zip(ends.tolist(), elements.tolist(), strict=True)
+            ],
+        )

@@ -67,36 +67,29 @@ def _outcomes(
     A unit of work is (trial point, block of openings). The basis after the first solve of each block at the first
     trial point is what the block starts from next time.
     """
-    blocks, points = stage.blocks, states.shape[0]
-    units = points * len(blocks)
-    mine = list(exchange.assigned(units))
-    sizes = np.array([blocks[unit % len(blocks)].size for unit in mine], np.int64)
-    openings = np.concatenate([blocks[unit % len(blocks)] for unit in mine] or [np.zeros(0, np.int64)])
-    at = np.repeat(np.array([unit // len(blocks) for unit in mine], np.int64), sizes)
+    points = states.shape[0]
+    units = points * len(stage.blocks)
+    share = stage.share(units, exchange.assigned(units))
     batch = stage.lp.solve(
-        openings,
-        states[at],
-        np.cumsum(sizes),
-        [stage.bases[unit % len(blocks)] for unit in mine],
-        scenarios[at],
-        first_bases=[unit < len(blocks) for unit in mine],
+        share.openings,
+        states.take(share.points, axis=0),
+        share.ends,
+        [stage.bases[block] for block in share.blocks],
+        scenarios.take(share.points),
+        first_bases=share.first,
         activity=activity,
     )
-    found = np.concatenate([batch.values[:, np.newaxis], stage.lp.sides.slopes(batch.duals)], axis=1)
-    parts = [
-        (found, np.tile(np.array([block.size for block in blocks], np.int64), points)),
-        (stage.encode_bases(batch.first_bases), (np.arange(units) < len(blocks)).astype(np.int64)),
-    ]
+    found = np.empty((share.openings.size, 1 + stage.stage.states))
+    found[:, 0], found[:, 1:] = batch.values, stage.lp.sides.slopes(batch.duals)
+    parts = [(found, share.rows), (stage.encode_bases(batch.first_bases), share.firsts)]
     if activity is not None:
         parts.append((stage.flags(batch.active), np.ones(units, np.int64)))
     gathered = exchange.gather(*parts)
     stage.agree_on_bases(gathered[1])
     if activity is not None:
         stage.note_activity(gathered[2])
-    table = gathered[0].reshape(points, stage.order.size, -1)
-    by_number = np.empty_like(table)
-    by_number[:, stage.order] = table
-    return by_number[:, :, 0], by_number[:, :, 1:]
+    table = gathered[0].reshape(points, stage.order.size, -1).take(stage.places, axis=1)
+    return table[:, :, 0], table[:, :, 1:]
 
 
 def _average(stage: Stage, values: FloatArray, slopes: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -106,11 +99,9 @@ def _average(stage: Stage, values: FloatArray, slopes: FloatArray) -> tuple[Floa
         weights = np.repeat(probability[np.newaxis], values.shape[0], axis=0)
     else:
         weights = np.array([stage.risk.adjust(probability, row) for row in values])
-    value, slope = np.zeros(values.shape[0]), np.zeros((values.shape[0], slopes.shape[2]))
-    for o in range(values.shape[1]):
-        value += weights[:, o] * values[:, o]
-        slope += weights[:, o, np.newaxis] * slopes[:, o]
-    return value, slope
+    value = np.add.accumulate(weights * values, axis=1)
+    slope = np.add.accumulate(weights[:, :, np.newaxis] * slopes, axis=1)
+    return value[:, -1], slope[:, -1]
 
 
 def _row_dot(a: FloatArray, b: FloatArray) -> FloatArray:

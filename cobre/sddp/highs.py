@@ -170,9 +170,9 @@ class Highs:
         """Forget basis, factorisation and solution: the next solve depends on the model alone."""
         self._check(self.library.Highs_clearSolver(self.handle), "clearing the solver")
 
-    def set_basis(self, columns: NDArray[np.int32], rows: NDArray[np.int32]) -> bool:
-        """Start the next solve from these statuses; False where HiGHS refuses them."""
-        return bool(self.library.Highs_setBasis(self.handle, _address(columns), _address(rows)) != _ERROR)
+    def set_basis(self, columns_at: int, rows_at: int) -> bool:
+        """Start the next solve from the statuses (int32) at these addresses; False where HiGHS refuses them."""
+        return bool(self.library.Highs_setBasis(self.handle, columns_at, rows_at) != _ERROR)
 
     def get_basis(self, columns: NDArray[np.int32], rows: NDArray[np.int32]) -> None:
         """Fill the arrays with the basis of the last solve."""

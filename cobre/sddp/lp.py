@@ -40,10 +40,13 @@ _SMALLEST_COEFFICIENT = 1e-12  # of a scaled cut; below it an entry is noise, an
 class _Sides:
     """Scaled row bounds and costs of a batch, and where they lie in memory."""
 
-    def __init__(self, lower: FloatArray, upper: FloatArray, costs: FloatArray) -> None:
+    def __init__(self, lower: FloatArray, upper: FloatArray, costs: FloatArray | None) -> None:
         self._keep = lower, upper, costs
-        self.lower_at, self.upper_at, self.costs_at = lower.ctypes.data, upper.ctypes.data, costs.ctypes.data
-        self.priced = costs.shape[1] > 0
+        self.lower_at = self.upper_at = lower.ctypes.data
+        if upper is not lower:
+            self.upper_at = upper.ctypes.data
+        self.costs_at = 0 if costs is None else costs.ctypes.data
+        self.priced = costs is not None
 
 
 class StageLP:
@@ -57,7 +60,7 @@ class StageLP:
         self.stage, self.sign, self.last, self.number, self.retry_limit = stage, sign, last, number, retry_limit
         self.scaling = scale_stage(stage)
         self.statistics = SolverStatistics()
-        self.sides = RightHandSides(stage, sign)
+        self.sides = RightHandSides(stage, sign, self.scaling.row)
         self.cut_ids = _NO_IDS  # of the rows after the template's, in their order
         self.lazy: LazyCuts | None = None
         self.context: dict[str, Any] = {}  # what a SolverError says of where it happened
@@ -65,13 +68,14 @@ class StageLP:
         self._warm = True
         self._openings = self._scenarios = _NO_IDS  # of the batch under way
         self._options: dict[str, Option] = {}
-        self._row_scale = self.scaling.row[self.sides.moving]
         self._cost_scale = sign * self.scaling.cost * self.scaling.column[stage.openings.cost_columns]
         self._cut_scale = -self.scaling.column[stage.outgoing] * self.scaling.cost
         self._cut_columns = np.append(stage.outgoing, stage.columns).astype(np.int32)
         self._dual_scale = self.scaling.row / self.scaling.cost
+        self._state_scale = self.scaling.column[stage.outgoing]
         self._laid_out: Basis | None = None  # the basis whose row statuses stand in _start_rows
         self._start_rows = np.zeros(0, np.int32)
+        self._start_at = 0, 0  # where that basis lies in memory
         self._highs = Highs()
         self._pass_template()
         self.use_profile(SolverProfile())
@@ -228,9 +232,10 @@ class StageLP:
                 at = np.minimum(np.searchsorted(self.cut_ids, basis.tight), cuts - 1)
                 rows[m + at[self.cut_ids[at] == basis.tight]] = LOWER
             self._laid_out, self._start_rows = basis, rows
+            self._start_at = basis.columns.ctypes.data, rows.ctypes.data
         # a tight cut that has left the LP makes the basis one too large; HiGHS mends that, the same way every time
         began = perf_counter()
-        self._highs.set_basis(basis.columns, self._start_rows)
+        self._highs.set_basis(*self._start_at)
         self.statistics.seconds += perf_counter() - began
 
     def _chain(self, sides: _Sides, batch: Batch, rows: range, found: set[int] | None, activity: float) -> None:
@@ -277,11 +282,8 @@ class StageLP:
             batch.primal[at] = columns[:, :-1]
 
     def _scaled_sides(self, openings: IntArray, incoming: FloatArray) -> _Sides:
-        lower = self.sides.of(openings, incoming) * self._row_scale
-        upper = lower.copy()
-        lower[:, self.sides.open_below] = -np.inf
-        upper[:, self.sides.open_above] = np.inf
-        return _Sides(lower, upper, self.stage.openings.cost[openings] * self._cost_scale)
+        costs = self.stage.openings.cost[openings] * self._cost_scale if self._cost_scale.size else None
+        return _Sides(*self.sides.bounds(openings, incoming), costs)
 
     def _column_buffer(self, rows: int) -> FloatArray:
         if self._columns.shape[0] < rows:
@@ -322,7 +324,7 @@ class StageLP:
         batch.values /= self.scaling.cost
         batch.values += self.sides.incoming_cost(incoming)
         batch.cost_to_go /= self.scaling.cost
-        batch.states *= self.scaling.column[self.stage.outgoing]
+        batch.states *= self._state_scale
         batch.duals *= self._dual_scale
         if batch.primal.shape[1]:
             batch.primal *= self.scaling.column

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,38 @@ IntArray = NDArray[np.int64]
 _UNITS = 4  # of work that a stage of the backward pass is cut into at least, where it has the openings
 
 
+@dataclass(frozen=True, eq=False)
+class Share:
+    """One rank's units of the backward pass of a stage, of which there is one for each trial point and block.
+
+    openings, points: (r,) of each solve. ends: (u,) where each unit ends. blocks, first: of each unit, which block it
+    is of, and whether it is the first with it. rows, firsts: (units,) of all ranks' units, how many openings each has,
+    and whether it is the first with its block.
+    """
+
+    openings: IntArray
+    points: IntArray
+    ends: IntArray
+    blocks: list[int]
+    first: list[bool]
+    rows: IntArray
+    firsts: IntArray
+
+    @classmethod
+    def of(cls, blocks: list[IntArray], units: int, mine: Sequence[int]) -> Share:
+        sizes = np.array([blocks[unit % len(blocks)].size for unit in range(units)], np.int64)
+        own = np.array(mine, np.int64)
+        return cls(
+            openings=np.concatenate([np.zeros(0, np.int64), *(blocks[unit % len(blocks)] for unit in mine)]),
+            points=np.repeat(own // len(blocks), sizes[own]),
+            ends=np.cumsum(sizes[own]),
+            blocks=[unit % len(blocks) for unit in mine],
+            first=[unit < len(blocks) for unit in mine],
+            rows=sizes,
+            firsts=(np.arange(units) < len(blocks)).astype(np.int64),
+        )
+
+
 class StageModel:
     """One stage: its LP, the pool of cuts on its cost-to-go, and its openings in the order they are solved in.
 
@@ -35,8 +68,16 @@ class StageModel:
         self.pool = CutPool(stage.states)
         self.order = opening_order(stage)
         self.blocks: list[IntArray] = np.array_split(self.order, blocks)
+        self.places = np.argsort(self.order)  # of each opening in that order
         self.bases: list[Basis | None] = [None] * len(self.blocks)
+        self._share: tuple[int, Sequence[int], Share] | None = None  # the latest
         self.iteration = 0  # the one under way
+
+    def share(self, units: int, mine: Sequence[int]) -> Share:
+        """What the units ``mine``, of so many of the backward pass, consist of."""
+        if self._share is None or self._share[:2] != (units, mine):
+            self._share = units, mine, Share.of(self.blocks, units, mine)
+        return self._share[2]
 
     def encode_bases(self, bases: list[Basis]) -> FloatArray:
         """A row for each basis, of the same width on all ranks, also where there is none."""

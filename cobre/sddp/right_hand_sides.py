@@ -23,44 +23,53 @@ _Layer = tuple[IntArray, IntArray, FloatArray]
 class RightHandSides:
     """The moving right-hand sides of a stage: those that depend on the opening or on the incoming state.
 
-    moving: (K,) rows, rising. open_below, open_above: places within them of ``<=`` and ``>=`` rows.
+    moving: (K,) rows, rising. scale: (m,) factors of the rows, powers of two, so that what is scaled first and what
+    is scaled last have the same bits.
     """
 
-    def __init__(self, stage: Stage, sign: float) -> None:
+    def __init__(self, stage: Stage, sign: float, scale: FloatArray) -> None:
         assert stage.incoming_cost is not None
         touched = np.flatnonzero(np.diff(stage.incoming.start) > 0)
         self.moving = np.union1d(stage.openings.rhs_rows, touched).astype(np.int32)
         self.moving_at = self.moving.ctypes.data
         sense = stage.sense[self.moving]
-        self.open_below, self.open_above = np.flatnonzero(sense < 0), np.flatnonzero(sense > 0)
-        self._base = stage.rhs[self.moving]
-        self._noise = stage.openings.rhs
-        self._noise_at = np.searchsorted(self.moving, stage.openings.rhs_rows)
+        sides = np.repeat(stage.rhs[np.newaxis, self.moving], len(stage.openings), axis=0)
+        sides[:, np.searchsorted(self.moving, stage.openings.rhs_rows)] = stage.openings.rhs
+        sides *= scale[self.moving]
+        self._lower = np.where(sense < 0, -np.inf, sides)  # (N, K)
+        self._upper = np.where(sense > 0, np.inf, sides) if sense.any() else self._lower
         self._incoming_cost = sign * stage.incoming_cost
+        self._priced = [(state, float(self._incoming_cost[state])) for state in np.flatnonzero(self._incoming_cost)]
         rows, states, values = stage.incoming.triplets()
-        self._by_row = _layers(rows, np.searchsorted(self.moving, rows), states, values)
+        self._by_row = _layers(rows, np.searchsorted(self.moving, rows), states, values * scale[rows])
         self._by_state = _layers(states, rows, states, values)
 
-    def of(self, openings: IntArray, incoming: FloatArray) -> FloatArray:
-        """Right-hand sides (r, K) for r pairs of opening (r,) and incoming state (r, S)."""
-        rhs = np.repeat(self._base[np.newaxis], openings.size, axis=0)
-        rhs[:, self._noise_at] = self._noise[openings]
+    def bounds(self, openings: IntArray, incoming: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Scaled lower and upper bounds (r, K) of the moving rows, for r pairs of opening (r,) and state (r, S).
+
+        One array twice where all of them are equations.
+        """
+        lower = self._lower.take(openings, axis=0)
+        upper = lower if self._upper is self._lower else self._upper.take(openings, axis=0)
         for at, states, values in self._by_row:
-            rhs[:, at] -= values * incoming[:, states]
-        return rhs
+            change = values * incoming.take(states, axis=1)
+            lower[:, at] -= change
+            if upper is not lower:
+                upper[:, at] -= change
+        return lower, upper
 
     def slopes(self, duals: FloatArray) -> FloatArray:
         """Derivatives (r, S) of the values by the incoming state, from the rows' duals (r, m)."""
         slopes = np.repeat(self._incoming_cost[np.newaxis], duals.shape[0], axis=0)
         for rows, states, values in self._by_state:
-            slopes[:, states] -= values * duals[:, rows]
+            slopes[:, states] -= values * duals.take(rows, axis=1)
         return slopes
 
-    def incoming_cost(self, incoming: FloatArray) -> FloatArray:
-        """What the incoming states (r, S) cost by themselves, (r,)."""
-        total = np.zeros(incoming.shape[0])
-        for state in np.flatnonzero(self._incoming_cost):
-            total += self._incoming_cost[state] * incoming[:, state]
+    def incoming_cost(self, incoming: FloatArray) -> FloatArray | float:
+        """What the incoming states (r, S) cost by themselves, (r,), or 0."""
+        total: FloatArray | float = 0.0
+        for state, cost in self._priced:
+            total = total + cost * incoming[:, state]
         return total
 
 
