@@ -99,8 +99,9 @@ class Actor:
         the future.
         """
         connection = self._line.connection
-        if len(connection.pending) >= self.spec.mailbox:
-            raise self._full(len(connection.pending))
+        pending = connection.pending
+        if len(pending) >= self.spec.mailbox and len(pending) - (0 in pending) >= self.spec.mailbox:
+            raise self._full(len(pending))
         future = CallFuture(self, method)
         if kwargs or not plain(args):
             self._submit(future, self._dumped(method, args, kwargs))
@@ -199,8 +200,11 @@ class Actor:
         return self._line.connection
 
     def interrupt(self) -> None:
-        """Sets ``interrupted`` in the worker while a call runs."""
-        self._line.process.send_control(INTERRUPT)
+        """Sets ``interrupted`` in the worker for the call that runs, or runs next."""
+        line = self._line
+        number = line.connection.oldest()
+        if number is not None:
+            line.process.send_control(INTERRUPT + number.to_bytes(8, "little"))
 
     def begin_end(self, grace: Grace | None, kill: bool = False) -> None:
         """No calls any more; the process is stopped in good order, or killed. Returns at once."""

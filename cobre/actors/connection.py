@@ -127,6 +127,11 @@ class Connection:
         if self.blocked != before:
             self._wake()
 
+    def oldest(self) -> int | None:
+        """The number of the call that runs or runs next; that of the constructor, 0, only while there is no other."""
+        with self._lock:
+            return next((number for number in self.pending if number), 0 if self.pending else None)
+
     def unshare(self, number: int) -> None:
         """A shared value has died."""
         with self._lock:

@@ -95,7 +95,10 @@ class ActorHandle:
         return self._actor.process.marks()
 
     def interrupt(self) -> None:
-        """Sets ``context().interrupted`` in the worker, for the call that runs; between calls it does nothing."""
+        """Sets ``context().interrupted`` in the worker for the oldest call without an answer, started or not.
+
+        Without such a call it does nothing.
+        """
         self._actor.interrupt()
 
     def stop(self, grace: Grace | None = None) -> ExitReport | None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DROP", "INTERRUPT", "Host", "main"]
 
-INTERRUPT = b"i"  # messages of the control stream: the call under way should end; a call is not wanted any more
+INTERRUPT = b"i"  # messages of the control stream, with a call's number: it should end early; it is not wanted any more
 DROP = b"d"
 _QUICK = 200e-6  # seconds; a call that took longer last time is not started before the answers so far are sent
 _LATEST = 2e-3  # seconds that an answer may wait for others
@@ -60,6 +60,7 @@ class Host:
         self._quick: dict[str, bool] = {}
         self._most = 1 << 62
         self._running = 0
+        self._to_interrupt = -1
         self._actor: Any = None
 
     def run(self) -> None:
@@ -85,7 +86,9 @@ class Host:
         if message[:1] == DROP:
             self._dropped.add(int.from_bytes(message[1:], "little"))
         elif message[:1] == INTERRUPT:
-            self._interrupted.set()
+            self._to_interrupt = int.from_bytes(message[1:], "little")
+            if self._running == self._to_interrupt:
+                self._interrupted.set()
 
     def _stop(self) -> None:
         self._ending = True
@@ -133,11 +136,13 @@ class Host:
         if self._dropped and self._is_dropped(number):
             self._skip(flags, body)
             return
-        if self._interrupted.is_set():
+        self._running = number  # before the next lines: the control thread writes and reads in the other order
+        if self._to_interrupt == number:
+            self._interrupted.set()
+        elif self._interrupted.is_set():
             self._interrupted.clear()
             if self._ending:  # asked for between the two
                 return
-        self._running = number
         self._board.beat()
         try:
             name, args, kwargs = unseal(flags, body, self._inbox, self._mappings) if flags else loads(body)
