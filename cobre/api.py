@@ -3,47 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cobre.engine.in_process import InProcess
-from cobre.errors import IOError, ValidationError
 from cobre.events import ProgressCallback, ProgressEvent
 from cobre.results import SimulationResult, TrainingResult
-from cobre.run_folder import RunFolder, plain, problem_tables, write_partition
 from cobre.sddp.policy import Policy
 from cobre.sddp.problem import Problem
-from cobre.sddp.settings import SimulationSettings, TrainingSettings
-from cobre.sddp.simulation import SimulatedBlock
 from cobre.settings import HANG_TIMEOUT, Placement, fault_plan, resolve_placement
+from cobre.work import Overrides, simulate_on, train_on
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from cobre.engine.runners import Runner
     from cobre.hydro.entities import Case
-    from cobre.hydro.stage_lp import HydroProblem
     from cobre.hydro.validate import ValidationResult
 
 __all__ = ["CaseLoader", "simulate", "simulate_async", "train", "train_async", "validate"]
 
-log = logging.getLogger("cobre")
-
-Overrides = Mapping[str, Any] | None
 Result = TypeVar("Result")
-
-_PROBLEM_DEFAULTS: dict[str, Any] = {
-    "training": {
-        "selection": {"method": "sampled", "forward_passes": 1},
-        "stopping_rules": [{"type": "iteration_limit", "limit": 100}],
-    }
-}
 
 
 class CaseLoader:
@@ -92,22 +73,7 @@ def train(
     of them raises, and its death, is a WorkerError, with all of them gone.
     """
     placement = resolve_placement(backend, num_workers, hang_timeout=hang_timeout, memory_limit=memory_limit)
-    with _folder(output_directory, ("training", "policy")) as folder:
-        failures = folder.failures if folder else None
-        with _runner(placement) as runner:
-            work = _work(case, config_overrides)
-            log.info("training %s: %d stages", work.problem.name, len(work.problem.stages))
-            outcome, workers = runner.train(work.problem, work.training, progress_callback, failures)
-        log.info("training ended (%s): bound %g", outcome.reason, outcome.lower_bounds[-1])
-        result = replace(TrainingResult.of(outcome, Policy.of(outcome)), workers=workers)
-        if folder is None:
-            return result
-        try:
-            files = folder.write_training(outcome, result.policy, work.describe(work.training))
-        except IOError as error:
-            error.result = result  # hours of work are not lost with a full disk
-            raise
-    return replace(result, output_directory=folder.path, output_files=files)
+    return train_on(_runner(placement), case, config_overrides, progress_callback, output_directory)
 
 
 def simulate(
@@ -133,20 +99,7 @@ def simulate(
     Raises ValidationError (bad input, a policy of another case), IOError, SolverError, WorkerError.
     """
     placement = resolve_placement(backend, num_workers, hang_timeout=hang_timeout, memory_limit=memory_limit)
-    with _folder(output_directory, ("simulation",)) as folder, _runner(placement) as runner:
-        work = _work(case, config_overrides)
-        if not isinstance(policy, Policy):
-            policy = Policy.load(policy)
-        policy.check(work.problem, strict=strict)
-        log.info("simulating %s: %d stages", work.problem.name, len(work.problem.stages))
-        given = (work.problem, policy, work.simulation, progress_callback)
-        if folder is None:
-            outcome, workers = runner.simulate(*given, None, None, strict)
-            return replace(SimulationResult.of(outcome, None, ()), workers=workers)
-        with folder.simulation() as part:
-            outcome, workers = runner.simulate(*given, folder.failures, _Writer(part, work.tables), strict)
-        files = folder.describe_simulation(outcome, work.describe(work.simulation))
-    return replace(SimulationResult.of(outcome, folder.path, files), workers=workers)
+    return simulate_on(_runner(placement), case, policy, config_overrides, progress_callback, output_directory, strict)
 
 
 async def train_async(*args: Any, progress_callback: ProgressCallback | None = None, **kwargs: Any) -> TrainingResult:
@@ -177,107 +130,6 @@ async def _in_thread(
     except asyncio.CancelledError:
         cancelled.set()
         raise
-
-
-@dataclass(frozen=True, eq=False)
-class _Work:
-    """A case or a problem, ready to be solved; ``tables`` turns a simulated block into what is written of it."""
-
-    problem: Problem
-    training: TrainingSettings
-    simulation: SimulationSettings
-    source: str
-    hashes: dict[str, str]
-    tables: Callable[[SimulatedBlock], dict[str, pa.Table]]
-
-    def describe(self, settings: TrainingSettings | SimulationSettings) -> dict[str, Any]:
-        return {
-            "case": self.problem.name,
-            "source": self.source,
-            "inputs": self.hashes,
-            "fingerprint": self.problem.fingerprint(),
-            "settings": plain(settings),
-        }
-
-
-def _work(case: str | Path | Case | Problem, overrides: Overrides) -> _Work:
-    if isinstance(case, Problem):
-        training, simulation = _problem_settings(case, overrides)
-        names = case.state_names
-        return _Work(case, training, simulation, "cobre.sddp.Problem", {}, partial(problem_tables, state_names=names))
-    from cobre.hydro.entities import Case
-    from cobre.hydro.load import load_case
-    from cobre.hydro.stage_lp import build_problem
-
-    if not isinstance(case, Case):
-        case = load_case(case, overrides)
-    elif overrides:
-        case = load_case(case.path, overrides)
-    built = build_problem(case)
-    return _Work(
-        problem=built.problem,
-        training=case.training,
-        simulation=case.simulation,
-        source=str(case.path),
-        hashes=case.file_hashes,
-        tables=_CaseTables(case, built),
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class _CaseTables:
-    """What is written of a simulated block of a case. It can be sent to a worker."""
-
-    case: Case
-    built: HydroProblem
-
-    def __call__(self, block: SimulatedBlock) -> dict[str, pa.Table]:
-        from cobre.hydro.outputs import tables
-
-        return tables(self.case, self.built, block)
-
-
-@dataclass(frozen=True, eq=False)
-class _Writer:
-    """Writes simulated blocks, wherever they are simulated."""
-
-    folder: Path
-    tables: Callable[[SimulatedBlock], dict[str, pa.Table]]
-
-    def __call__(self, block: SimulatedBlock, number: int) -> None:
-        write_partition(self.folder, number, self.tables(block))
-
-
-def _problem_settings(problem: Problem, overrides: Overrides) -> tuple[TrainingSettings, SimulationSettings]:
-    """The settings for a problem that comes without a config.json: its defaults, then the overrides."""
-    from cobre.hydro.config import parse_config, simulation_settings, training_settings
-    from cobre.hydro.diagnostics import Findings
-
-    findings = Findings()
-    for key in overrides or {}:
-        if str(key).split(".")[0] not in ("training", "simulation"):
-            findings.error(
-                "NotSupported", "settings", "says nothing about a problem given as stage LPs", field=str(key)
-            )
-    config = parse_config(_PROBLEM_DEFAULTS, overrides, findings)
-    most = max(len(stage.openings) for stage in problem.stages)
-    training = training_settings(config, findings, most) if config else None
-    simulation = simulation_settings(config, findings) if config else None
-    if findings.errors or training is None or simulation is None:
-        raise ValidationError.of(findings.errors, "the settings")
-    return training, simulation
-
-
-@contextmanager
-def _folder(path: str | Path | None, parts: tuple[str, ...]) -> Iterator[RunFolder | None]:
-    if path is None:
-        yield None
-        return
-    folder = RunFolder(path, parts)
-    try:
-        yield folder
-    finally:
-        folder.discard_if_empty()
 
 
 @contextmanager

@@ -29,6 +29,7 @@ ALLOWED["testing"] = {*ALLOWED} - {"testing"}
 ALLOWED["plots"] = {"files", "errors"}
 ALLOWED["results"] = {"plots", "sddp", "files", "events", "errors"}
 ALLOWED["run_folder"] = {"results", "sddp", "files", "events", "errors"}
+ALLOWED["work"] = {"run_folder", "results", "engine", "hydro", "sddp", "events", "errors"}
 ALLOWED["api"] = {*ALLOWED} - {"testing", "api"}
 ALLOWED["cli"] = {*ALLOWED} - {"testing", "cli"}
 ALLOWED["__main__"] = {"cli"}

@@ -17,6 +17,7 @@ from cobre.cli.keys import make as make_keys
 from cobre.cli.overrides import parse_overrides
 from cobre.cli.report import report as make_report
 from cobre.cli.terminal import Terminal
+from cobre.cli.worker import work as be_rank
 
 __all__ = ["call"]
 
@@ -61,6 +62,10 @@ Output = Annotated[
         help="Where results go; what an earlier run left there is never overwritten.",
         show_default="<case name>-output here",
     ),
+]
+Simulated = Annotated[
+    bool | None,
+    typer.Option("--simulate/--no-simulate", help="Whether to simulate.", show_default="as the case says"),
 ]
 Workers = Annotated[
     int, typer.Option("--workers", "-w", metavar="N", help="How many processes share the work, to the same bits.")
@@ -161,10 +166,7 @@ def simulate(
 def run(
     case: CaseArgument,
     output: Output = None,
-    simulated: Annotated[
-        bool | None,
-        typer.Option("--simulate/--no-simulate", help="Whether to simulate.", show_default="as the case says"),
-    ] = None,
+    simulated: Simulated = None,
     settings: Settings = None,
     workers: Workers = 1,
     backend: Backend = "auto",
@@ -183,6 +185,33 @@ def run(
     request = runs.Request(case, parse_overrides(settings or ()), output, workers, backend)
     terminal = Terminal(json=json, quiet=quiet, verbose=verbose)
     _end(terminal, lambda: runs.run(terminal, request, simulated))
+
+
+@app.command()
+def worker(
+    case: CaseArgument,
+    output: Output = None,
+    simulated: Simulated = None,
+    settings: Settings = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Be one rank of a run whose ranks a scheduler starts.
+
+    Rank, number of ranks and backend come from the environment: COBRE_TCP_RANK, COBRE_TCP_SIZE and
+    COBRE_TCP_COORDINATOR, or COBRE_SHM_RANK, COBRE_SHM_SIZE and COBRE_SHM_NAME. All ranks run the same command; rank 0
+    shows the run and writes its output.
+
+    Example:
+
+      COBRE_SHM_NAME=mine COBRE_SHM_SIZE=2 COBRE_SHM_RANK=1 cobre worker my-case &
+
+      COBRE_SHM_NAME=mine COBRE_SHM_SIZE=2 COBRE_SHM_RANK=0 cobre worker my-case -o out
+    """
+    request = runs.Request(case, parse_overrides(settings or ()), output)
+    terminal = Terminal(json=json, quiet=quiet, verbose=verbose)
+    _end(terminal, lambda: be_rank(terminal, request, simulated))
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from cobre.cli.formats import count
 from cobre.cli.interrupt import Interrupts
 from cobre.cli.summary import show_lines, simulation_lines, simulation_record, training_lines, training_record
 from cobre.cli.terminal import Terminal
+from cobre.engine.rank import AsRank
 from cobre.errors import IOError, ValidationError
 from cobre.events import ProgressEvent
 from cobre.hydro.diagnostics import Findings
@@ -29,15 +30,27 @@ from cobre.sddp.policy import Policy
 from cobre.sddp.settings import Sampled
 from cobre.sddp.stopping import IterationLimit, TimeLimit
 from cobre.settings import resolve_placement
+from cobre.work import Work, simulate_on, train_on
 
-__all__ = ["Request", "run", "simulate", "train", "validate"]
+__all__ = [
+    "Request",
+    "conclude",
+    "load",
+    "run",
+    "simulate",
+    "simulate_shown",
+    "train",
+    "train_shown",
+    "validate",
+]
 
 
 @dataclass(frozen=True)
 class Request:
     """A command's subject, where its output goes and who works on it.
 
-    output: None for ``<case>-output`` in the current folder. workers, backend: as for ``cobre.train``.
+    output: None for ``<case>-output`` in the current folder. workers, backend: as for ``cobre.train``. member: the rank
+    of a scheduler's run that this process is, with its ``work``, in place of workers of its own.
     """
 
     case: Path
@@ -45,6 +58,8 @@ class Request:
     output: Path | None = None
     workers: int = 1
     backend: str = "auto"
+    member: AsRank | None = None
+    work: Work | None = None
 
     @property
     def folder(self) -> Path:
@@ -76,8 +91,8 @@ def train(terminal: Terminal, request: Request) -> ExitCode:
     """Train, and save the policy."""
     with Interrupts() as interrupts:
         case = _load(terminal, request, ("training", "policy"))
-        result = _train(terminal, interrupts, case, request)
-    return _conclude(terminal, request, case, result, None)
+        result = train_shown(terminal, interrupts, case, request)
+    return conclude(terminal, request, case, result, None)
 
 
 def simulate(terminal: Terminal, request: Request, policy: Path | None, strict: bool) -> ExitCode:
@@ -85,8 +100,8 @@ def simulate(terminal: Terminal, request: Request, policy: Path | None, strict: 
     with Interrupts() as interrupts:
         case = _load(terminal, request, ("simulation",))
         loaded = Policy.load(_policy_folder(policy or request.folder))
-        result = _simulate(terminal, interrupts, case, loaded, request, strict)
-    return _conclude(terminal, request, case, None, result)
+        result = simulate_shown(terminal, interrupts, case, loaded, request, strict)
+    return conclude(terminal, request, case, None, result)
 
 
 def _policy_folder(path: Path) -> Path:
@@ -106,18 +121,23 @@ def run(terminal: Terminal, request: Request, simulated: bool | None) -> ExitCod
     """Train, then simulate where ``simulated`` says so, or (None) where the case does."""
     with Interrupts() as interrupts:
         case = _load(terminal, request, ("training", "policy", "simulation"))
-        training = _train(terminal, interrupts, case, request)
+        training = train_shown(terminal, interrupts, case, request)
         wanted = case.simulation_enabled if simulated is None else simulated
         simulation = None
         if wanted and not interrupts.requested:
-            simulation = _simulate(terminal, interrupts, case, training.policy, request, strict=True)
-    return _conclude(terminal, request, case, training, simulation)
+            simulation = simulate_shown(terminal, interrupts, case, training.policy, request, strict=True)
+    return conclude(terminal, request, case, training, simulation)
 
 
 def _load(terminal: Terminal, request: Request, parts: tuple[str, ...]) -> Case:
     """The case, with its warnings on stderr; the output folder is looked at first, before any work."""
     resolve_placement(request.backend, request.workers)
     RunFolder(request.folder, parts).discard_if_empty()
+    return load(terminal, request)
+
+
+def load(terminal: Terminal, request: Request) -> Case:
+    """The case, with its warnings on stderr."""
     findings = Findings()
     case = read_case(request.case, request.overrides, findings)
     show_findings(terminal, findings.warnings, "warning", "bold yellow")
@@ -126,7 +146,7 @@ def _load(terminal: Terminal, request: Request, parts: tuple[str, ...]) -> Case:
     return case
 
 
-def _train(terminal: Terminal, interrupts: Interrupts, case: Case, request: Request) -> TrainingResult:
+def train_shown(terminal: Terminal, interrupts: Interrupts, case: Case, request: Request) -> TrainingResult:
     rules = case.training.stopping
     plan = Plan(
         title=f"training {case.name}",
@@ -135,6 +155,8 @@ def _train(terminal: Terminal, interrupts: Interrupts, case: Case, request: Requ
     )
     try:
         with _observed(terminal, interrupts, plan, "the iteration under way") as observe:
+            if request.member is not None and request.work is not None:
+                return train_on(nullcontext(request.member), request.work, None, observe, request.folder)
             return train_case(
                 case,
                 progress_callback=observe,
@@ -157,13 +179,16 @@ def _rescue(policy: Policy) -> str | None:
     return f"the trained policy was saved to {saved} instead; make room, then simulate it with --policy {saved}"
 
 
-def _simulate(
+def simulate_shown(
     terminal: Terminal, interrupts: Interrupts, case: Case, policy: Policy, request: Request, strict: bool
 ) -> SimulationResult:
     scenarios = case.simulation.scenarios
     plan = Plan(f"simulating {case.name}", scenarios.count if isinstance(scenarios, Sampled) else None)
     try:
         with _observed(terminal, interrupts, plan, "the scenarios under way") as observe:
+            if request.member is not None and request.work is not None:
+                member = nullcontext(request.member)
+                return simulate_on(member, request.work, policy, None, observe, request.folder, strict)
             return simulate_case(
                 case,
                 policy,
@@ -203,7 +228,7 @@ def _shape(case: Case) -> str:
     )
 
 
-def _conclude(
+def conclude(
     terminal: Terminal,
     request: Request,
     case: Case,

@@ -7,6 +7,7 @@ that hears of it, whatever the user's callback is doing; the thread that the use
 from __future__ import annotations
 
 import logging
+import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -57,6 +58,7 @@ class Executor:
         self._system = ActorSystem(together=True)
         limits = Limits(memory_bytes=memory_limit, hang_seconds=hang_timeout)
         level = logging.getLogger("cobre").getEffectiveLevel()
+        handled = signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, None)  # here: then the end is in good order
         try:
             self._workers: list[ActorHandle] = [
                 self._system.spawn(
@@ -66,6 +68,7 @@ class Executor:
                     place.backend,
                     log_level=level,
                     faults=faults,
+                    ignore_terminate=handled,
                     name=f"worker {rank}",
                     limits=limits,
                     marks=MARKS,

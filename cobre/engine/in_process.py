@@ -1,18 +1,19 @@
-"""The algorithm in the calling process, and how its progress becomes events."""
+"""The algorithm in the calling process."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from time import perf_counter
 
-from cobre.events import ProgressCallback, ProgressEvent
+from cobre.engine.progress import simulation_event, training_event
+from cobre.events import ProgressCallback
 from cobre.sddp.policy import Policy
 from cobre.sddp.problem import Problem
 from cobre.sddp.settings import SimulationSettings, TrainingSettings
 from cobre.sddp.simulation import Consumer, SimulationOutcome, simulate
-from cobre.sddp.training import IterationRecord, TrainingOutcome, train
+from cobre.sddp.training import TrainingOutcome, train
 
-__all__ = ["InProcess", "simulation_event", "training_event"]
+__all__ = ["InProcess"]
 
 
 class InProcess:
@@ -43,28 +44,3 @@ class InProcess:
             problem, policy, settings, consume=consume, observe=observe, failure_folder=failures, strict=strict
         )
         return outcome, None
-
-
-def training_event(record: IterationRecord) -> ProgressEvent:
-    return ProgressEvent(
-        phase="training",
-        iteration=record.iteration,
-        lower_bound=record.lower_bound,
-        upper_bound=record.upper_bound,
-        gap=record.gap,
-        wall_time_ms=_milliseconds(record.seconds),
-        iteration_time_ms=_milliseconds(record.iteration_seconds),
-    )
-
-
-def simulation_event(complete: int, total: int, seconds: float) -> ProgressEvent:
-    return ProgressEvent(
-        phase="simulation",
-        wall_time_ms=_milliseconds(seconds),
-        scenarios_complete=complete,
-        scenarios_total=total,
-    )
-
-
-def _milliseconds(seconds: float) -> int:
-    return round(1000.0 * seconds)

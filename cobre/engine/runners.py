@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from cobre.engine.executor import Executor, Heard
-from cobre.engine.in_process import simulation_event, training_event
 from cobre.engine.placement import check_machine, check_shared_memory, choose_place, shared_bytes
+from cobre.engine.progress import progress_event
 from cobre.engine.sharing import Packed
 from cobre.engine.worker import Progress, Trained
 from cobre.events import ProgressCallback, ProgressEvent, WorkerInfo
@@ -107,18 +107,9 @@ class OnWorkers:
         return lambda rank, progress: callback(self._event(rank, progress))
 
     def _event(self, rank: int, progress: Progress) -> ProgressEvent:
-        if progress.record is not None:
-            event = training_event(progress.record)
-        else:
-            event = simulation_event(progress.scenarios_complete, progress.scenarios_total, progress.seconds)
         health = self._executor.health(rank)
-        return replace(
-            event,
-            worker_id=rank,
-            memory_bytes=health.memory_bytes if health else None,
-            state=health.state if health else None,
-            busy_share=1.0 - progress.collective_seconds / max(progress.seconds, 1e-9),
-        )
+        memory, state = (health.memory_bytes, health.state) if health else (None, None)
+        return replace(progress_event(rank, progress), memory_bytes=memory, state=state)
 
     def __enter__(self) -> Self:
         return self

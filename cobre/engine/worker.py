@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import resource
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -108,12 +109,15 @@ class Worker:
         *,
         log_level: int | None = None,
         faults: str | None = None,
+        ignore_terminate: bool = False,
         surroundings: Surroundings | None = None,
     ) -> None:
         if surroundings is None:
             from cobre.actors import context
 
             surroundings = context()
+        if ignore_terminate:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         self.rank, self.size, self.backend = rank, size, backend
         self._surroundings: Surroundings = surroundings
         self._communicator: Communicator | None = None

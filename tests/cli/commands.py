@@ -55,8 +55,8 @@ def environment(**changes: str) -> dict[str, str]:
 
 def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
     """The command line in a process of its own, whose stderr can be waited on."""
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command(*arguments), env=environment(), **(pipes | options))
+    usual: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment()}
+    return subprocess.Popen(command(*arguments), **(usual | options))
 
 
 def wait_for(process: subprocess.Popen[str], text: str) -> str:

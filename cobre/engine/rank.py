@@ -1,0 +1,127 @@
+"""One rank of a run that a scheduler started: nobody watches it but its group, and it runs what all others run."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from cobre.engine.marks import Board
+from cobre.engine.progress import progress_event
+from cobre.engine.worker import Progress, Summary, Worker
+from cobre.events import ProgressCallback, WorkerInfo
+from cobre.sddp.policy import Policy
+from cobre.sddp.problem import Problem
+from cobre.sddp.settings import SimulationSettings, TrainingSettings
+from cobre.sddp.simulation import Consumer, SimulationOutcome
+from cobre.sddp.training import TrainingOutcome
+from cobre.transport.communicator import Communicator
+
+__all__ = ["AsRank", "tell_all"]
+
+
+class AsRank:
+    """This process as one rank of ``size``; a ``with`` block forms the group, where the environment says it meets.
+
+    It runs trainings and simulations as ``Runner`` has it: all ranks make the same calls. What rank 0 is given decides:
+    callbacks, folders and what consumes simulated blocks are its; the outcome is on all ranks. Leaving the block by an
+    exception wakes all other ranks, which raise CommError (Aborted).
+    """
+
+    def __init__(self, rank: int, size: int, backend: str, *, log_level: int | None = None, faults: str | None = None):
+        self.rank, self.size, self.backend = rank, size, backend
+        self._alone = _Alone(rank)
+        self._worker = Worker(rank, size, backend, log_level=log_level, faults=faults, surroundings=self._alone)
+
+    @property
+    def communicator(self) -> Communicator:
+        """The group's."""
+        return self._worker.communicator
+
+    def train(
+        self, problem: Problem, settings: TrainingSettings, callback: ProgressCallback | None, failures: Path | None
+    ) -> tuple[TrainingOutcome, tuple[WorkerInfo, ...]]:
+        """See ``Runner``."""
+        failures = tell_all(self.communicator, failures)
+        self._alone.begin(callback)
+        summary, trained = self._worker.train(problem, settings, failures)
+        outcome = tell_all(self.communicator, trained)
+        return outcome.on(problem), self._infos(summary)
+
+    def simulate(
+        self,
+        problem: Problem,
+        policy: Policy,
+        settings: SimulationSettings,
+        callback: ProgressCallback | None,
+        failures: Path | None,
+        consume: Consumer | None,
+        strict: bool,
+    ) -> tuple[SimulationOutcome, tuple[WorkerInfo, ...]]:
+        """See ``Runner``."""
+        failures, consume = tell_all(self.communicator, (failures, consume))
+        self._alone.begin(callback)
+        summary, simulated = self._worker.simulate(problem, policy, settings, consume, failures, strict)
+        return tell_all(self.communicator, simulated), self._infos(summary)
+
+    def _infos(self, summary: Summary) -> tuple[WorkerInfo, ...]:
+        mine = [summary.seconds, summary.collective_seconds, float(summary.solves), float(summary.memory_bytes)]
+        table = self.communicator.allgatherv(np.array(mine), [len(mine)] * self.size).reshape(self.size, -1)
+        return tuple(
+            WorkerInfo(
+                rank=rank,
+                wall_time_ms=round(1000.0 * seconds),
+                backend=self.backend,
+                collective_time_ms=round(1000.0 * waited),
+                solves=int(solves),
+                memory_bytes=int(memory),
+            )
+            for rank, (seconds, waited, solves, memory) in enumerate(table.tolist())
+        )
+
+    def __enter__(self) -> Self:
+        self._worker.meet()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if error is not None:
+            self._worker.abort(f"rank {self.rank} failed: {type(error).__name__}: {error}")
+        self._worker.close()
+
+
+class _Alone:
+    """The surroundings of a worker that has no owner: its events go to the callback at once."""
+
+    board: Board | None = None
+
+    def __init__(self, rank: int) -> None:
+        self.interrupted = threading.Event()
+        self._rank = rank
+        self._callback: ProgressCallback | None = None
+
+    def begin(self, callback: ProgressCallback | None) -> None:
+        """A training or simulation begins."""
+        self._callback = callback
+        self.interrupted.clear()
+
+    def emit(self, value: Any) -> None:
+        """What the worker tells: its progress."""
+        if self._callback is None or not isinstance(value, Progress):
+            return
+        if self._callback(progress_event(self._rank, value)) is False:
+            self.interrupted.set()
+
+
+def tell_all(communicator: Communicator, value: Any) -> Any:
+    """Collective. Rank 0's value, on all ranks; what others give is not looked at. It must be possible to pickle it."""
+    leads = communicator.rank == 0
+    pickled = pickle.dumps(value, protocol=5) if leads else b""
+    size = np.array([len(pickled)], np.int64)
+    communicator.broadcast(size)
+    data = np.frombuffer(pickled, np.uint8).copy() if leads else np.empty(int(size[0]), np.uint8)
+    communicator.broadcast(data)
+    return value if leads else pickle.loads(data.tobytes())
