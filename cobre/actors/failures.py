@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RemoteTraceback", "actor_error", "died"]
 
-_LINES = 12  # of a dead worker's stderr, in the message; the context has all that was kept
+_LINES = 30  # of a dead worker's stderr, in the message; the context has all that was kept
 
 
 class RemoteTraceback(Exception):
