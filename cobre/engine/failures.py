@@ -26,6 +26,15 @@ _ADVICE = {
     "not started": ("NotStarted", "look at the limits on processes, memory and open files (ulimit -a)"),
 }
 _KILLED_FOR_MEMORY = "give the machine or the container more memory, or use fewer workers"
+_KILLED_OUTRIGHT = (
+    "the system kills so when memory runs out (its log tells: journalctl -k); else somebody sent the signal"
+)
+_OWN_DOING = {
+    "memory limit": "was killed because it held more memory than memory_limit allows",
+    "hang": "was killed because it gave no sign of life for longer than hang_timeout",
+    "start limit": "was killed because it was not ready in time",
+    "not started": "could not be started",
+}
 _CRASHED = "the worker's stderr may say more; run with num_workers=1 to see whether the crash is in the solver"
 _KILLED = "something sent it that signal: the system's log (journalctl -k) may tell, or what else runs on this machine"
 _EXITED = "something in the worker ended the process by itself: its stderr may say what"
@@ -89,19 +98,20 @@ def _of_a_death(failure: Failure) -> WorkerError:
 
 def _advice(told: Mapping[str, Any]) -> str:
     if told.get("out_of_memory"):
-        return _KILLED_FOR_MEMORY
+        return _KILLED_FOR_MEMORY if told["out_of_memory"] == "yes" else _KILLED_OUTRIGHT
     if told.get("signal") in ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE"):
         return _CRASHED
     return _KILLED if told.get("signal") else _EXITED
 
 
 def _how(told: Mapping[str, Any]) -> str:
-    cause, text = told.get("cause"), told.get("reason")
-    if cause in _ADVICE and text:
-        return str(text)
+    cause = told.get("cause", "")
+    if cause in _OWN_DOING:
+        last = str(told.get("stderr", "")).strip().splitlines()[-1:] if cause == "not started" else []
+        return ": ".join([_OWN_DOING[cause], *last])
     if told.get("signal"):
-        memory = {"yes": ": the system ran out of memory", "possibly": ", possibly for want of memory"}
-        return f"was ended by {told['signal']}{memory.get(told.get('out_of_memory') or '', '')}"
+        known = ": the system ran out of memory" if told.get("out_of_memory") == "yes" else ""
+        return f"was ended by {told['signal']}{known}"
     return f"ended with exit code {told.get('exit_code')}"
 
 
