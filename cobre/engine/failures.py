@@ -26,9 +26,7 @@ _ADVICE = {
     "not started": ("NotStarted", "look at the limits on processes, memory and open files (ulimit -a)"),
 }
 _KILLED_FOR_MEMORY = "give the machine or the container more memory, or use fewer workers"
-_KILLED_OUTRIGHT = (
-    "the system kills so when memory runs out (its log tells: journalctl -k); else somebody sent the signal"
-)
+_KILLED_OUTRIGHT = "the system does so when memory runs out (journalctl -k tells); else somebody sent the signal"
 _OWN_DOING = {
     "memory limit": "was killed because it held more memory than memory_limit allows",
     "hang": "was killed because it gave no sign of life for longer than hang_timeout",
