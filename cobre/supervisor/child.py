@@ -36,7 +36,7 @@ class ChildEnd:
         self.name, self.calls, self.board = name, calls, board
         self.stop_asked = threading.Event()
         self._control = control
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a callback may set another one
         self._asked: Callable[[], object] | None = None
         self._heard: Callable[[bytes], object] | None = None
         self._early: list[bytes] = []

@@ -10,7 +10,7 @@ from typing import Any
 
 from cobre.supervisor.records import HealthSample
 
-__all__ = ["Pulse", "descendants", "memory_kills"]
+__all__ = ["Pulse", "descendants", "find_counter", "memory_kills"]
 
 
 class Pulse:
@@ -29,11 +29,14 @@ class Pulse:
             if self._process is None:
                 self._process = psutil.Process(self._pid)
             with self._process.oneshot():
+                state = self._process.status()
+                if state == psutil.STATUS_ZOMBIE:  # its end is about to be heard; it has no memory left to look at
+                    return None
                 return HealthSample(
                     seconds=time.monotonic() - self._began,
                     memory_bytes=self._process.memory_info().rss,
                     cpu_percent=self._process.cpu_percent(),
-                    state=self._process.status(),
+                    state=state,
                     threads=self._process.num_threads(),
                     children=len(_children(self._pid)),
                 )
@@ -82,7 +85,7 @@ def _children_by_search(pid: int) -> list[int]:
 
 def memory_kills() -> int | None:
     """How many processes of this one's control group the system killed for want of memory; None where none counts."""
-    path = _counter()
+    path = find_counter(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
     try:
         lines = path.read_text().splitlines() if path is not None else []
         counts = dict(line.split(" ", 1) for line in lines)
@@ -92,14 +95,16 @@ def memory_kills() -> int | None:
 
 
 @cache
-def _counter() -> Path | None:
-    """The file of this process's control group with the line ``oom_kill``; its second version first."""
+def find_counter(membership: Path, root: Path) -> Path | None:
+    """The file with the line ``oom_kill`` of the control group that ``membership`` names, under ``root``.
+
+    Where both versions of control groups are mounted, the one that has the file counts the memory.
+    """
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        lines = membership.read_text().splitlines()
     except OSError:
         return None
     groups = {names: path for _, names, path in (line.split(":", 2) for line in lines)}
-    root = Path("/sys/fs/cgroup")
     places = []
     if "" in groups:
         places += [root / groups[""].lstrip("/") / "memory.events", root / "memory.events"]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
+import sys
 import threading
 from typing import Self
 
@@ -101,6 +103,12 @@ def _watch(pid: int) -> tuple[int, bool]:
 
 
 def _wait(pid: int, ends: int) -> None:
-    with contextlib.suppress(ChildProcessError):
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    """Waits for the end of a child, which stays to be reaped, and closes the descriptor."""
+    with contextlib.suppress(OSError):
+        if sys.platform == "darwin":  # it has no waitid before Python 3.13
+            with contextlib.closing(select.kqueue()) as queue:
+                end = select.kevent(pid, select.KQ_FILTER_PROC, select.KQ_EV_ADD, select.KQ_NOTE_EXIT)
+                queue.control([end], 1)
+        else:
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     os.close(ends)

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
-from cobre.errors import CobreError
+from cobre.supervisor.records import refused
 
 __all__ = ["RestartCount", "RestartPolicy"]
 
@@ -25,11 +25,11 @@ class RestartPolicy:
 
     def __post_init__(self) -> None:
         if self.when not in ("never", "failure", "always"):
-            raise _refused("when", self.when, "give 'never', 'failure' or 'always'")
+            raise refused("the restart policy's when", self.when, "give 'never', 'failure' or 'always'")
         if not self.limit >= 0:
-            raise _refused("limit", self.limit, "give a number of restarts, 0 or more")
+            raise refused("the restart policy's limit", self.limit, "give a number of restarts, 0 or more")
         if not self.period > 0:
-            raise _refused("period", self.period, "give a number of seconds above zero")
+            raise refused("the restart policy's period", self.period, "give a number of seconds above zero")
 
 
 class RestartCount:
@@ -53,10 +53,3 @@ class RestartCount:
             return False
         self._times.append(at)
         return True
-
-
-def _refused(name: str, value: object, advice: str) -> CobreError:
-    context = {"setting": name, "value": value}
-    return CobreError(
-        f"the restart policy's {name} is {value!r}", kind="OutOfRange", context=context, suggestion=advice
-    )

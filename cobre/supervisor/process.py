@@ -98,7 +98,7 @@ class Process:
     def wait(self, timeout: float | None = None) -> ExitReport | None:
         """Its report, as soon as ``on_end`` has been called; None where that took more than ``timeout`` seconds."""
         self._owner.check_not_inside("wait for a process")
-        self._over.wait(timeout)
+        self._over.wait(None if timeout is None else min(timeout, threading.TIMEOUT_MAX))
         return self.report if self._over.is_set() else None
 
     def marks(self) -> dict[str, int]:

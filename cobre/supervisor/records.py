@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from cobre.errors import CobreError
 
-__all__ = ["ExitReport", "Grace", "HealthSample", "Limits", "ProcessSpec", "ProcessStatistics"]
+__all__ = ["ExitReport", "Grace", "HealthSample", "Limits", "ProcessSpec", "ProcessStatistics", "refused"]
 
 
 @dataclass(frozen=True)
@@ -29,20 +29,23 @@ class Limits:
         for name in ("memory_bytes", "hang_seconds", "start_seconds"):
             value = getattr(self, name)
             if value is not None and not value > 0:
-                raise CobreError(
-                    f"the limit {name} is {value!r}",
-                    kind="OutOfRange",
-                    context={"limit": name, "value": value},
-                    suggestion="give a number above zero, or None for no limit",
-                )
+                raise refused(f"the limit {name}", value, "give a number above zero, or None for no limit")
 
 
 @dataclass(frozen=True)
 class Grace:
-    """Seconds that each step of stopping in good order may take: ask, then SIGTERM, then the whole tree is killed."""
+    """Seconds that each step of stopping in good order may take: ask, then SIGTERM, then the whole tree is killed.
+
+    Raises CobreError of kind ``OutOfRange`` for a time below zero.
+    """
 
     ask: float = 5.0
     terminate: float = 2.0
+
+    def __post_init__(self) -> None:
+        for name in ("ask", "terminate"):
+            if not getattr(self, name) >= 0.0:
+                raise refused(f"the grace {name}", getattr(self, name), "give a number of seconds, 0 or more")
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class HealthSample:
 
 @dataclass(frozen=True)
 class ProcessStatistics:
-    """What was seen of one process. samples: the last ones, oldest first, None-free and bounded."""
+    """What was seen of one process. samples: the last ones, oldest first."""
 
     name: str
     pid: int | None
@@ -133,6 +136,11 @@ class ExitReport:
         if self.exit_code is None:
             return f"{who} ended, and the system did not say how"
         return f"{who} ended with exit code {self.exit_code}"
+
+
+def refused(what: str, value: object, advice: str) -> CobreError:
+    """The error for a setting that makes no sense."""
+    return CobreError(f"{what} is {value!r}", kind="OutOfRange", context={"value": value}, suggestion=advice)
 
 
 _LIMITS = {

@@ -22,14 +22,14 @@ from cobre.supervisor import lifecycle as life
 from cobre.supervisor.forkserver import ForkserverLauncher
 from cobre.supervisor.launcher import Launcher, SpawnLauncher
 from cobre.supervisor.process import Owner, Process, Wiring
-from cobre.supervisor.records import ExitReport, Grace, ProcessSpec, ProcessStatistics
+from cobre.supervisor.records import ExitReport, Grace, ProcessSpec, ProcessStatistics, refused
 from cobre.supervisor.watch import Watch
 
 __all__ = ["Supervisor"]
 
 _logger = logging.getLogger(__name__)
 _LAST_PATIENCE = 10.0  # seconds that a killed process may take to be gone
-_KEPT = 1000  # ended processes whose statistics are kept
+_KEPT = 100  # ended processes whose statistics are kept
 
 
 class Supervisor(Owner):
@@ -41,7 +41,8 @@ class Supervisor(Owner):
     kept of each process. together: an end of one that nobody wanted is the end of all, at once.
 
     Leaving the block normally stops what still lives in good order; leaving it by an exception kills it.
-    Raises CobreError of kind ``IncompatibleSettings`` for the start method ``fork``.
+    Raises CobreError of kind ``IncompatibleSettings`` for the start method ``fork``, ``OutOfRange`` for numbers that
+    make no sense, and ``NotStarted`` where there is no thread or descriptor to be had.
     """
 
     def __init__(
@@ -54,6 +55,10 @@ class Supervisor(Owner):
         history: int = 600,
         together: bool = False,
     ) -> None:
+        if not sample_every > 0.0:
+            raise refused("sample_every", sample_every, "give a number of seconds above zero")
+        if not history > 0:
+            raise refused("history", history, "keep at least one sample")
         self.grace = grace or Grace()
         self._history = history
         self._launcher = launcher or choose_launcher(start_method)
@@ -62,27 +67,31 @@ class Supervisor(Owner):
         self._processes: dict[int, Process] = {}
         self._closing = self._closed = False
         self._owner = os.getpid()
-        self._watch = Watch(self._launcher, together=together, sample_every=sample_every)
+        try:
+            self._watch = Watch(self._launcher, together=together, sample_every=sample_every)
+        except (OSError, RuntimeError) as error:
+            raise CobreError(f"the supervisor could not start: {error}", kind="NotStarted") from error
 
     def spawn(self, spec: ProcessSpec, on_end: Callable[[ExitReport], None] | None = None) -> Process:
         """Starts a process; returns at once, while it is being launched.
 
         on_end: called once, in the supervisor's thread, with the report of its end, a launch that failed included. It
         must not block: as long as it runs, nothing is noticed. One that raises ends the supervisor with everything.
-        Raises CobreError of kind ``Closed``, or ``Internal`` where the supervisor has failed.
+        Raises CobreError of kind ``Closed``, or ``Internal`` where the supervisor has failed; ValueError for more
+        marks than a board has words, or a spec that cannot be sent.
         """
         self._check()
-        with self._lock:
+        process = Process(next(self._keys), spec, on_end, self, self._history)
+        with self._lock:  # to the end: whoever closes finds a process that the thread knows of, or none
             if self._closing:
                 raise CobreError("the supervisor is closed", kind="Closed", suggestion="spawn inside its with block")
-            process = Process(next(self._keys), spec, on_end, self, self._history)
+            try:
+                process.wiring = Wiring(spec, self._launcher.prepare(spec))
+            except OSError as error:
+                process.fault = str(error)
             self._drop_oldest()
             self._processes[process.key] = process
-        try:
-            process.wiring = Wiring(spec, self._launcher.prepare(spec))
-        except OSError as error:
-            process.fault = str(error)
-        self._watch.submit(lambda: self._watch.add(process))
+            self._watch.submit(lambda: self._watch.add(process))
         return process
 
     def kill(self, processes: Iterable[Process] | None = None, cause: str = "killed") -> None:
@@ -104,7 +113,7 @@ class Supervisor(Owner):
         return self._wait_for(chosen, given.ask + given.terminate + _LAST_PATIENCE)
 
     def statistics(self) -> dict[str, ProcessStatistics]:
-        """What was seen of each process, by its name; those that ended are there too, at most 1000 of them."""
+        """What was seen of each process, by its name; the last hundred that ended are there too."""
         with self._lock:
             return {process.name: process.statistics() for process in self._processes.values()}
 
@@ -203,7 +212,7 @@ class Supervisor(Owner):
     def _drop_oldest(self) -> None:
         if len(self._processes) >= 2 * _KEPT:
             ended = [key for key, process in self._processes.items() if not process.alive]
-            for key in ended[: len(ended) - _KEPT]:
+            for key in ended[: max(0, len(ended) - _KEPT)]:
                 del self._processes[key]
 
     def _release(self) -> None:

@@ -26,6 +26,7 @@ __all__ = ["Watch"]
 _logger = logging.getLogger(__name__)
 _FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
 _LAST_PATIENCE = 5.0  # seconds that the ends of killed processes are waited for when nothing else can be done
+_LONGEST = 3600.0  # seconds that one poll may take: the system counts its milliseconds in 32 bits
 _STOPPED = "stopped"  # psutil's word
 
 
@@ -52,7 +53,12 @@ class Watch:
         os.set_blocking(self._ring, False)
         self._listen(self._bell, self._hear_bell)
         self.thread = threading.Thread(target=self._run, name="cobre-supervisor", daemon=True)
-        self.thread.start()
+        try:
+            self.thread.start()
+        except RuntimeError:
+            os.close(self._bell)
+            os.close(self._ring)
+            raise
 
     def submit(self, todo: Callable[[], None]) -> None:
         """Has the thread call ``todo``; after the thread has ended that does nothing. Any thread."""
@@ -109,7 +115,7 @@ class Watch:
 
     def _turn(self) -> None:
         due = min(self._life.deadline, self._next_sample) - time.monotonic()
-        timeout = None if due == math.inf else max(0, math.ceil(1000.0 * due))
+        timeout = None if due == math.inf else max(0, math.ceil(1000.0 * min(due, _LONGEST)))
         for descriptor, _ in self._poll.poll(timeout):
             handler = self._handlers.get(descriptor)
             if handler is not None:
