@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +234,35 @@ def test_events_of_all_workers_reach_the_callback_in_order(case: Path) -> None:
         seen = [event.iteration for event in events if event.worker_id == rank]
         assert seen == list(range(1, result.iterations + 1))
         assert all(0.0 <= (event.busy_share or 0.0) <= 1.0 for event in events)
+
+
+def test_auto_is_tcp_where_a_coordinator_is_set(case: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        port = door.getsockname()[1]
+    monkeypatch.setenv("COBRE_TCP_COORDINATOR", f"127.0.0.1:{port}")
+    result = cobre.train(case, SETTINGS, num_workers=2, backend="auto")
+    assert result.workers is not None
+    assert [info.backend for info in result.workers] == ["tcp", "tcp"]
+
+
+SCRIPT = """
+import sys, cobre
+result = cobre.train(sys.argv[1], {"training.selection.forward_passes": 2}, num_workers=2)
+print(result.iterations, len(result.workers))
+"""
+
+
+@pytest.mark.parametrize("way", ["stdin", "-c", "script"])
+def test_a_users_script_needs_no_guard(case: Path, tmp_path: Path, way: str) -> None:
+    script = tmp_path / "plan.py"
+    script.write_text(SCRIPT)
+    arguments = {"stdin": ["-"], "-c": ["-c", SCRIPT], "script": [str(script)]}[way]
+    done = subprocess.run(
+        [sys.executable, *arguments, str(case)], input=SCRIPT, text=True, capture_output=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[1:] == ["2"], "it ran once, on two workers"
+    assert done.stderr == ""
 
 
 def test_a_callback_stops_workers(case: Path) -> None:
