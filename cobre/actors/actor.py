@@ -276,6 +276,7 @@ class Actor:
         for future in left.values():
             future.finish(None, tell(future.method))
         if not again:
+            self.spec.made_from.clear()
             self.over.set()
 
     @staticmethod

@@ -93,7 +93,7 @@ class Connection:
             number = future.number = next(self._numbers)
             pending[number] = future
             data = HEADER.pack(len(payload), number, Kind.CALL, Flags.PLAIN) + payload
-            if not self._queued and not self.blocked and len(pending) <= _IN_FLIGHT:
+            if not self._outbox and len(pending) <= _IN_FLIGHT:
                 with contextlib.suppress(OSError):
                     data = data[self.socket.send(data) :]
                 if not data:

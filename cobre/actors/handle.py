@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from cobre.actors.failures import actor_error
+from cobre.actors.host import TELL
 
 if TYPE_CHECKING:
     from cobre.actors.actor import Actor
@@ -100,6 +102,14 @@ class ActorHandle:
         Without such a call it does nothing.
         """
         self._actor.interrupt()
+
+    def tell(self, value: Any) -> None:
+        """Gives a value to the call that runs, which may take it with ``context().hear()``; returns at once.
+
+        value: plain data, less than a message of many megabytes; it goes past the calls that wait in line. What nobody
+        hears stays for later calls. Raises what pickling raises.
+        """
+        self._actor.process.send_control(TELL + pickle.dumps(value))
 
     def stop(self, grace: Grace | None = None) -> ExitReport | None:
         """Ends it in good order and waits for that: calls in line fail, the one that runs is interrupted.

@@ -26,10 +26,11 @@ from cobre.actors.shared import drop, keep
 if TYPE_CHECKING:
     from cobre.supervisor import ChildEnd
 
-__all__ = ["DROP", "INTERRUPT", "Host", "main"]
+__all__ = ["DROP", "INTERRUPT", "TELL", "Host", "main"]
 
 INTERRUPT = b"i"  # messages of the control stream, with a call's number: it should end early; it is not wanted any more
 DROP = b"d"
+TELL = b"t"  # with a pickled value: for the call that runs
 _QUICK = 200e-6  # seconds; a call that took longer last time is not started before the answers so far are sent
 _LATEST = 2e-3  # seconds that an answer may wait for others
 _MOST = 1 << 16  # bytes of one answer that may wait
@@ -62,10 +63,11 @@ class Host:
         self._running = 0
         self._to_interrupt = -1
         self._actor: Any = None
+        self._context = Context(end.name, end.board, self._interrupted, self._emit)
 
     def run(self) -> None:
         """Until the owner wants no more of it."""
-        enter(Context(self._end.name, self._board, self._interrupted, self._emit))
+        enter(self._context)
         self._end.on_message(self._hear)
         self._end.on_ask(self._stop)
         self._end.ready()
@@ -89,6 +91,8 @@ class Host:
             self._to_interrupt = int.from_bytes(message[1:], "little")
             if self._running == self._to_interrupt:
                 self._interrupted.set()
+        elif message[:1] == TELL:
+            self._context.told.put(loads(message[1:]))
 
     def _stop(self) -> None:
         self._ending = True

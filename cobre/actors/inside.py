@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from _queue import Empty, SimpleQueue  # what queue has them from, without its other imports
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,15 @@ class Context:
         self.board = board
         self.interrupted = interrupted
         self._emit = emit
+        self.told: SimpleQueue[Any] = SimpleQueue()
+        """What the owner told, and nobody has heard yet."""
+
+    def hear(self, timeout: float | None = None) -> Any:
+        """The next value that the owner gave to ``handle.tell``; None where none comes within ``timeout`` seconds."""
+        try:
+            return self.told.get(timeout=timeout)
+        except Empty:
+            return None
 
     def emit(self, value: Any) -> None:
         """Sends a value to the owner's ``on_event``, in the order of these calls and before the answer of the call.

@@ -37,6 +37,10 @@ class Dumped:
         """Bytes in all."""
         return len(self.payload) + sum(buffer.nbytes for buffer in self.buffers)
 
+    def clear(self) -> None:
+        """It will not be sent again."""
+        self.payload, self.buffers, self.shared = b"", [], []
+
 
 class Shareable:
     """What is replaced by a number when it is sent (cobre.actors.references.Ref)."""

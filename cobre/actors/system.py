@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import threading
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -158,7 +160,7 @@ class ActorSystem:
         if dumped.size > self._most:
             raise actor_error("TooLarge", f"{dumped.size:,} bytes are more than max_message, {self._most:,}")
         try:
-            return Ref(next(self._refs), dumped, self._unshare)
+            return Ref(next(self._refs), dumped, partial(_unshare, weakref.ref(self)))
         except (OSError, MemoryError) as failure:
             raise actor_error("TooLarge", f"there is no memory for {dumped.size:,} bytes: {failure}") from None
 
@@ -172,7 +174,8 @@ class ActorSystem:
             raise actor_error("Unsupported", "a stored value cannot hold a Ref", "pass the Ref beside it")
         return dumped
 
-    def _unshare(self, number: int) -> None:  # from a finaliser, in any thread
+    def unshare(self, number: int) -> None:
+        """A Ref has died; called by its finaliser, in any thread."""
         self._replies.post(lambda: self._tell(number))
 
     def _tell(self, number: int) -> None:
@@ -227,6 +230,13 @@ class ActorSystem:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close(kill=error is not None)
+
+
+def _unshare(owner: weakref.ref[ActorSystem], number: int) -> None:
+    """What a Ref calls at its end: it must not keep the system, which keeps actors, which may keep it."""
+    system = owner()
+    if system is not None:
+        system.unshare(number)
 
 
 def _statistics(actor: Actor) -> ActorStatistics:

@@ -26,6 +26,9 @@ class Worker:
         self.value += number
         return self.value
 
+    def start(self) -> Any:
+        return self.value
+
     def echo(self, value: Any) -> Any:
         return value
 
