@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,9 +20,11 @@ from cobre.actors import ActorHandle, ActorSystem, Limits, Ref
 from cobre.engine.failures import Failure, is_echo, worker_error
 from cobre.engine.placement import Place
 from cobre.engine.relay import Relay
-from cobre.engine.worker import MARKS, Summary, Worker, where
+from cobre.engine.worker import MARKS, Summary, Worker, check_faults, where
 from cobre.events import WorkerInfo
 from cobre.supervisor import HealthSample
+from cobre.transport.environment import settings_of
+from cobre.transport.segment import sweep
 
 __all__ = ["Executor"]
 
@@ -37,7 +40,7 @@ class Executor:
 
     hang_timeout: seconds after which a worker that works and gives no sign of life is ended. memory_limit: bytes that a
     worker may hold. faults: what workers are to do to themselves, see ``Worker``. Workers are starting when this
-    returns; ``meet`` waits for them.
+    returns; ``meet`` waits for them. Raises ValidationError for faults that make no sense.
     """
 
     def __init__(
@@ -49,7 +52,10 @@ class Executor:
         memory_limit: int | None = None,
         faults: str | None = None,
     ) -> None:
+        if faults is not None:
+            check_faults(faults, size)
         self._place, self.size = place, size
+        self._hang_timeout = hang_timeout
         self._relay = Relay()
         self._lock = threading.Lock()
         self._failures: list[Failure] = []
@@ -88,9 +94,10 @@ class Executor:
     def meet(self) -> None:
         """Forms the group. Raises WorkerError."""
         place, workers = self._place, self._workers
-        others: Mapping[str, Any] = place.others
+        patience = _patience(place.backend, self._hang_timeout)
+        others: Mapping[str, Any] = {**place.others, **patience}
         self._begin(self.size)
-        waiting = [self._watch(0, workers[0].meet.remote(**place.first))]
+        waiting = [self._watch(0, workers[0].meet.remote(**place.first, **patience))]
         if place.announced and self.size > 1:
             told = self._relay.take()
             if told is not None:
@@ -127,6 +134,8 @@ class Executor:
     def close(self, at_once: bool = False) -> None:
         """Ends the workers, in good order unless that is no use, and waits until nothing is left of them."""
         self._system.close(kill=at_once)
+        if at_once and self._place.backend == "shm":
+            sweep()  # a rank that was killed while the others were still to come had memory with a name
 
     def _begin(self, calls: int) -> None:
         with self._lock:
@@ -142,9 +151,9 @@ class Executor:
         error = future.exception()
         if error is not None:
             worker = self._workers[rank]
-            seen = self.health(rank)
-            memory = seen.memory_bytes if seen else None
-            failure = Failure(rank, error, worker.pid, memory, where(worker.marks()))
+            seen = self._system.statistics()[worker.name]
+            memory = seen.latest.memory_bytes if seen.latest else None
+            failure = Failure(rank, error, seen.pid, memory, where(worker.marks()))
             with self._lock:
                 self._failures.append(failure)
             self._relay.wake()
@@ -160,6 +169,10 @@ class Executor:
         for worker in self._workers:
             worker.kill()
 
+    def _with_last_words(self, failure: Failure) -> Failure:
+        report = self._workers[failure.rank].process.wait(_PATIENCE)
+        return failure if report is None else replace(failure, stderr=report.stderr_tail)
+
     def _finish(self, waiting: list[Future[Any]], heard: Heard | None) -> list[Any]:
         """Passes on what workers tell until all calls have ended; their results. Raises WorkerError."""
         deadline: float | None = None
@@ -174,5 +187,15 @@ class Executor:
             elif deadline is not None and time.monotonic() >= deadline:
                 self._end_all()
         if self._failures:
-            raise worker_error(self._failures)
+            self._end_all()
+            raise worker_error([self._with_last_words(failure) for failure in self._failures])
         return [future.result() for future in waiting]
+
+
+def _patience(backend: str, hang_timeout: float) -> dict[str, float]:
+    """Seconds that ranks wait for each other, unless the environment says: so long that one that hangs is found first,
+    and is called what it is.
+    """
+    given = settings_of(backend)
+    wanted = {"timeout": 300.0 + hang_timeout, "connect_timeout": 30.0 + hang_timeout}
+    return {name: seconds for name, seconds in wanted.items() if name not in given}

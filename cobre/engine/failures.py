@@ -43,7 +43,7 @@ _RAISED = "the error in 'inner' is the worker's own; its traceback is its cause"
 class Failure:
     """What became of one worker: the exception that its call ended in, and where it stood then.
 
-    where: ``phase``, ``iteration`` and ``stage`` as far as they are known.
+    where: ``phase``, ``iteration`` and ``stage`` as far as they are known. stderr: the last of what it wrote there.
     """
 
     rank: int
@@ -51,6 +51,7 @@ class Failure:
     pid: int | None = None
     memory_bytes: int | None = None
     where: Mapping[str, Any] = field(default_factory=dict)
+    stderr: str = ""
 
     @property
     def died(self) -> bool:
@@ -62,7 +63,8 @@ def is_echo(failure: Failure) -> bool:
     """Whether this is what one rank sees of another's failure, or of the end that was put to it."""
     error = failure.error
     if isinstance(error, ActorError):
-        return error.kind in ("Closed", "Died") and error.context.get("cause") in ("fate", "stopped", "killed")
+        wanted = error.context.get("cause") in ("fate", "stopped", "killed")
+        return error.kind == "Closed" or (error.kind == "Died" and wanted)
     return isinstance(error, CommError) and error.kind in _ECHOES
 
 
@@ -80,16 +82,13 @@ def worker_error(failures: Sequence[Failure]) -> WorkerError:
 
 def _of_a_death(failure: Failure) -> WorkerError:
     told = getattr(failure.error, "context", {})
-    signal, code, cause = told.get("signal"), told.get("exit_code"), told.get("cause", "exited")
-    kind, advice = _ADVICE.get(cause, ("WorkerDied", _advice(told)))
-    how = _how(told)
-    place = _place(failure.where)
+    kind, advice = _ADVICE.get(told.get("cause", ""), ("WorkerDied", _advice(told)))
     return WorkerError(
-        f"worker {failure.rank} (pid {told.get('pid', failure.pid)}) {how}{place}",
+        f"worker {failure.rank} (pid {told.get('pid', failure.pid)}) {_how(told)}{_place(failure.where)}",
         rank=failure.rank,
-        exit_code=None if signal else code,
+        exit_code=None if told.get("signal") else told.get("exit_code"),
         kind=kind,
-        context=_context(failure, told) | {"signal": signal, "cause": cause, "stderr": told.get("stderr", "")},
+        context=_context(failure, told),
         suggestion=advice,
     )
 
@@ -125,7 +124,7 @@ def _of_an_exception(failure: Failure) -> WorkerError:
         exit_code=None,
         inner=inner,
         kind="WorkerFailed",
-        context=_context(failure, {}),
+        context=_context(failure, {"cause": "raised"}),
         suggestion=inner.suggestion or _RAISED,
     )
 
@@ -135,6 +134,9 @@ def _context(failure: Failure, told: Mapping[str, Any]) -> dict[str, Any]:
         "pid": told.get("pid", failure.pid),
         "memory_bytes": told.get("memory_bytes", failure.memory_bytes),
         "out_of_memory": told.get("out_of_memory"),
+        "signal": told.get("signal"),
+        "cause": told.get("cause", "exited"),
+        "stderr": told.get("stderr", failure.stderr),
         **{name: failure.where.get(name) for name in ("phase", "iteration", "stage")},
     }
 

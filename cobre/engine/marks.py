@@ -65,6 +65,10 @@ class Position:
         """Goes into a collective, or comes out of it."""
         if waits and self._hook is not None:
             self._hook("collective", iteration=self._iteration, stage=self._stage)
+        self.meeting(waits)
+
+    def meeting(self, waits: bool) -> None:
+        """Waits for the others to come, or does so no more: standing still there is not its own doing."""
         if self._board is not None:
             self._board.waiting = waits
             self._board.beat()

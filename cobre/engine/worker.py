@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from cobre.sddp.policy import Policy
     from cobre.sddp.simulation import SimulatedBlock, SimulationOutcome
 
-__all__ = ["MARKS", "Progress", "Summary", "Surroundings", "Trained", "Worker", "where"]
+__all__ = ["MARKS", "Progress", "Summary", "Surroundings", "Trained", "Worker", "check_faults", "where"]
 
 
 class Surroundings(Protocol):
@@ -134,7 +134,11 @@ class Worker:
         self._position.reach("connecting")
         if self.backend == "tcp" and place.get("port") == 0:
             place = {**place, "announce": self._surroundings.emit}
-        self._communicator = create_communicator(self.backend, rank=self.rank, size=self.size, **place)
+        self._position.meeting(True)
+        try:
+            self._communicator = create_communicator(self.backend, rank=self.rank, size=self.size, **place)
+        finally:
+            self._position.meeting(False)
 
     @property
     def communicator(self) -> Communicator:
@@ -230,6 +234,12 @@ def _peak_memory() -> int:
 
 def _opened(value: Any) -> Any:
     return value.open() if isinstance(value, Packed) else value
+
+
+def check_faults(faults: str, size: int) -> None:
+    """Has the module that knows the faults look whether workers of such a run can have them. Raises what it does."""
+    entry, _, text = faults.partition(" ")
+    import_module(entry.partition(":")[0]).check(text, size)
 
 
 def _hook(faults: str, rank: int) -> Callable[..., object]:

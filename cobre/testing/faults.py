@@ -1,0 +1,184 @@
+"""Faults on purpose: what a run does when a worker fails, seen with a run of one's own.
+
+with faults.inject(rank=1, how="SIGKILL", when="backward", iteration=2, stage=3):
+    cobre.train("case", num_workers=3)  # raises WorkerError
+
+The block sets the environment variable COBRE_FAULTS, which may as well be set by hand: JSON, an object as in
+``{"rank": 1, "how": "SIGKILL", "when": "backward", "iteration": 2, "stage": 3}`` or a list of them. What it says is
+looked at before any worker starts. A fault at a point that the run never comes to does nothing; one that happens is
+logged by the worker first, so that its stderr and the WorkerError's context tell that it was no accident.
+
+How a worker fails (``HOWS``):
+
+    raise-cobre         raises a CobreError of kind ``Injected``
+    raise               raises a ValueError
+    unpicklable-error   raises an exception that cannot be sent to the parent
+    unpicklable-result  goes on, but what its call returns in the end cannot be sent
+    system-exit         raises SystemExit with code 4
+    exit                ends by ``os._exit(3)``
+    SIGKILL             is killed as the system kills: no handler, no clean-up
+    SIGSEGV             reads from address 0
+    abort               calls abort(), as a failed assertion in a library does
+    out-of-memory       lowers its own limit (RLIMIT_AS) and allocates beyond it: a MemoryError. Linux only
+    memory-limit        grows by 400 MB, 16 MB at a time, and then hangs: what ``memory_limit`` is for
+    hang                stands still in Python
+    hang-native         stands still in C code that holds the interpreter's lock, so that no thread of it runs
+    stop                stops itself (SIGSTOP)
+    broken-transport    breaks what it talks to the other ranks through: tcp connections are shut down, a group in
+                        shared memory is aborted; it goes on to its next collective
+
+When (``WHENS``): the first time that the worker comes to the point, or the first time in the given ``iteration`` and
+``stage``, both from 1. In a simulation the ``iteration`` is the number of the block of scenarios.
+
+    starting            its object is made
+    connecting          it is about to meet the other ranks
+    forward, backward   a stage of that pass of the training
+    bound               the lower bound at the end of an iteration (which takes no ``stage``)
+    collective          it is 0.05 s late for a collective, in which the others wait for it meanwhile
+    simulation          a stage of a block of scenarios
+    writing             it is about to write what was simulated of a block (which takes no ``stage``)
+    stopping            all is computed, and its call is about to return
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cobre.engine.marks import POINTS
+from cobre.errors import Diagnostic, DiagnosticKind, ValidationError
+from cobre.testing.faults_deeds import DEEDS
+
+__all__ = ["HOWS", "VARIABLE", "WHENS", "Fault", "arm", "check", "inject", "parse"]
+
+log = logging.getLogger(__name__)
+
+VARIABLE = "COBRE_FAULTS"
+HOWS = tuple(DEEDS)
+WHENS = POINTS
+_TAKES = {"starting": (), "connecting": (), "stopping": (), "bound": ("iteration",), "writing": ("iteration",)}
+_LATE = 0.05  # seconds
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What one rank does to itself, and where. iteration, stage: None is any."""
+
+    rank: int
+    how: str
+    when: str
+    iteration: int | None = None
+    stage: int | None = None
+
+    def __str__(self) -> str:
+        place = [f"{name} {value}" for name in ("iteration", "stage") if (value := getattr(self, name)) is not None]
+        return f"rank {self.rank}: {self.how} at {' '.join([self.when, *place])}"
+
+    def is_at(self, point: str, iteration: int, stage: int) -> bool:
+        """Whether this is where it happens."""
+        return self.when == point and self.iteration in (None, iteration) and self.stage in (None, stage)
+
+
+@contextmanager
+def inject(
+    *, rank: int, how: str, when: str, iteration: int | None = None, stage: int | None = None
+) -> Iterator[Fault]:
+    """Workers that are started inside the block have this fault; blocks inside each other add up.
+
+    It goes through the environment of this process, which all threads share. Raises ValidationError for what no
+    worker could do.
+    """
+    fault = Fault(rank, how, when, iteration, stage)
+    before = os.environ.get(VARIABLE)
+    told = [{name: value for name, value in asdict(each).items() if value is not None} for each in [fault]]
+    parse(json.dumps(told))
+    os.environ[VARIABLE] = json.dumps([*_read(before or "[]"), *told])
+    try:
+        yield fault
+    finally:
+        if before is None:
+            os.environ.pop(VARIABLE, None)
+        else:
+            os.environ[VARIABLE] = before
+
+
+def arm(rank: int, text: str) -> Callable[..., None]:
+    """What a worker calls at every point that it comes to. Raises ValidationError for a text that makes no sense."""
+    waiting = [fault for fault in parse(text) if fault.rank == rank]
+
+    def reached(point: str, *, iteration: int = 0, stage: int = 0) -> None:
+        for fault in [fault for fault in waiting if fault.is_at(point, iteration, stage)]:
+            waiting.remove(fault)
+            log.warning("injected fault: %s", fault)
+            if point == "collective":
+                time.sleep(_LATE)
+            DEEDS[fault.how]()
+
+    return reached
+
+
+def check(text: str, size: int) -> None:
+    """Raises ValidationError where the text makes no sense, or names a rank that a run of ``size`` ranks has not."""
+    found = [
+        _fault("OutOfRange", f"[{number}].rank", fault.rank, f"the run has ranks 0 to {size - 1}")
+        for number, fault in enumerate(parse(text))
+        if fault.rank >= size
+    ]
+    if found:
+        raise ValidationError.of(found, VARIABLE)
+
+
+def parse(text: str) -> list[Fault]:
+    """The faults that the text asks for. Raises ValidationError with everything that is wrong with it."""
+    found: list[Diagnostic] = []
+    told = _read(text)
+    for number, each in enumerate(told):
+        found += _look_at(number, each)
+    if found:
+        raise ValidationError.of(found, VARIABLE)
+    return [Fault(**each) for each in told]
+
+
+def _read(text: str) -> list[Any]:
+    try:
+        told = json.loads(text)
+    except ValueError as error:
+        raise ValidationError.of([_fault("ParseError", "", text, f"is no JSON: {error}")], VARIABLE) from None
+    return told if isinstance(told, list) else [told]
+
+
+def _look_at(number: int, told: Any) -> Iterator[Diagnostic]:
+    at = f"[{number}]"
+    if not isinstance(told, Mapping):
+        yield _fault("TypeMismatch", at, told, "must be an object with rank, how and when")
+        return
+    for name in {*told} - {"rank", "how", "when", "iteration", "stage"}:
+        yield _fault("SchemaViolation", f"{at}.{name}", told[name], "is no field of a fault")
+    for name, known in (("how", HOWS), ("when", WHENS)):
+        if told.get(name) not in known:
+            yield _fault("InvalidEnum", f"{at}.{name}", told.get(name), f"must be one of {', '.join(known)}")
+    if not _is_whole(told.get("rank"), 0):
+        yield _fault("OutOfRange", f"{at}.rank", told.get("rank"), "must be a whole number from 0")
+    for name in ("iteration", "stage"):
+        value = told.get(name)
+        if value is not None and not _is_whole(value, 1):
+            yield _fault("OutOfRange", f"{at}.{name}", value, "must be a whole number from 1")
+        elif value is not None and name not in _TAKES.get(str(told.get("when")), ("iteration", "stage")):
+            yield _fault("IncompatibleSettings", f"{at}.{name}", value, f"{told['when']} has no {name}")
+    if told.get("how") == "out-of-memory" and sys.platform != "linux":
+        yield _fault("NotSupported", f"{at}.how", told["how"], "only Linux holds a process to RLIMIT_AS")
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _fault(kind: DiagnosticKind, place: str, value: object, text: str) -> Diagnostic:
+    return Diagnostic(kind, "settings", text, field=f"{VARIABLE}{place}", value=value)
