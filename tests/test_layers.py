@@ -55,6 +55,9 @@ LONG_FILES: dict[str, str] = {}
 LONG_FUNCTIONS: dict[str, str] = {
     "cobre/hydro/plants.py:resolve_hydros": "a line for each field of Hydros: more than half of it is a table",
 }
+STREAM_KEEPERS: dict[str, str] = {
+    "cobre/actors/host.py": "it has what an actor prints written line by line, so that a killed one loses nothing",
+}
 ENVIRONMENT_READERS: dict[str, str] = {
     "cobre/settings.py": "it is the one place that resolves COBRE_* settings of a run",
     "cobre/supervisor/child.py": "a forked process takes over the environment that it is sent; no variable is looked at",
@@ -190,6 +193,8 @@ def test_the_library_does_not_print(path: str) -> None:
     for node in ast.walk(sources()[path]):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             assert node.func.id != "print", f"{path}:{node.lineno} prints; log through logging"
+        if path in STREAM_KEEPERS:
+            continue
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "sys":
             assert node.attr not in {"stdout", "stderr"}, f"{path}:{node.lineno} writes to sys.{node.attr}"
 

@@ -178,11 +178,12 @@ class Host:
         with self._sending:
             if alone and not self._outbox and not self._mappings.released:
                 try:
-                    data = data[self._end.calls.send(data, socket.MSG_DONTWAIT) :]
+                    sent = self._end.calls.send(data, socket.MSG_DONTWAIT)
                 except BlockingIOError:
-                    pass
-                if not data:
+                    sent = 0
+                if sent == len(data):
                     return
+                data = data[sent:]
             self._outbox.add((data, None))
         if not alone:
             self._wait_for_more(len(data))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from _queue import Empty, SimpleQueue  # what queue has them from, without its other imports
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from cobre.actors.failures import actor_error

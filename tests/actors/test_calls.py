@@ -279,7 +279,7 @@ def test_handles_methods_and_futures_stay_here(system: ActorSystem, worker: Acto
 
 
 def test_wrong_ways_to_call(worker: ActorHandle) -> None:
-    with pytest.raises(ActorError, match="echo.remote"):
+    with pytest.raises(ActorError, match=r"echo\.remote"):
         worker.echo(1)
     with pytest.raises(AttributeError):
         _ = worker._private

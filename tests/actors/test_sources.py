@@ -188,7 +188,7 @@ def test_a_function_that_makes_the_object(system: ActorSystem) -> None:
     assert system.spawn(make, 1, name="made").method("name").remote().result(SOON) == "made"
 
 
-def test_functions_as_arguments(system: ActorSystem, worker: ActorHandle) -> None:
+def test_functions_as_arguments(worker: ActorHandle) -> None:
     found = worker.echo.remote(lambda number: number + 1).result(SOON)
     assert found(1) == 2
     assert worker.echo.remote(textwrap.dedent).result(SOON) is textwrap.dedent
