@@ -68,13 +68,13 @@ def _outcomes(
     trial point is what the block starts from next time.
     """
     points = states.shape[0]
-    units = points * len(stage.blocks)
-    share = stage.share(units, exchange.assigned(units))
+    units = points * stage.blocks(points)
+    share = stage.share(points, exchange.assigned(units))
     batch = stage.lp.solve(
         share.openings,
         states.take(share.points, axis=0),
         share.ends,
-        [stage.bases[block] for block in share.blocks],
+        [stage.basis_at(place) for place in share.blocks],
         scenarios.take(share.points),
         first_bases=share.first,
         activity=activity,
@@ -85,7 +85,7 @@ def _outcomes(
     if activity is not None:
         parts.append((stage.flags(batch.active), np.ones(units, np.int64)))
     gathered = exchange.gather(*parts)
-    stage.agree_on_bases(gathered[1])
+    stage.agree_on_bases(gathered[1], share.starts)
     if activity is not None:
         stage.note_activity(gathered[2])
     table = gathered[0].reshape(points, stage.order.size, -1).take(stage.places, axis=1)

@@ -31,16 +31,27 @@ class Trajectories:
 
 
 def sampled_forward(model: Model, paths: IntArray, exchange: Exchange, activity: float | None = None) -> Trajectories:
-    """Follow the openings ``paths`` (M, T). Each pass and stage is a unit of work of one solve."""
-    state = np.repeat(model.problem.initial_state[np.newaxis], paths.shape[0], axis=0)
-    incoming, costs = [], []
+    """Follow the openings ``paths`` (M, T). A pass is a chain of units of one solve, which needs nobody else's."""
+    count, initial = paths.shape[0], model.problem.initial_state
+    mine = np.asarray(list(exchange.assigned(count)), np.int64)
+    state, ends, paths = np.repeat(initial[np.newaxis], mine.size, axis=0), np.arange(1, mine.size + 1), paths[mine]
+    found = np.empty((mine.size, len(model.stages), 1 + initial.size))
+    each = np.ones(count, np.int64)
+    parts = [(found.reshape(mine.size, -1), each)]
     for t, stage in enumerate(model.stages):
-        incoming.append(state)
         exchange.reached("forward", stage.iteration, t + 1)
-        rows = _solve_rows(stage, paths[:, t], state, 1, exchange, activity)
-        state, cost = stage.clip(rows[:, 1:]), rows[:, 0]
-        costs.append(cost)
-    return Trajectories(incoming, costs)
+        batch = stage.lp.solve(paths[:, t], state, ends, [stage.basis_at(0)] * mine.size, mine, activity=activity)
+        state = stage.clip(batch.states)
+        found[:, t, 0], found[:, t, 1:] = batch.values - stage.stage.discount * batch.cost_to_go, state
+        if activity is not None:
+            parts.append((stage.flags(batch.active), each))
+    gathered = exchange.gather(*parts)
+    if activity is not None:
+        for stage, flags in zip(model.stages, gathered[1:], strict=True):
+            stage.note_activity(flags)
+    whole = np.ascontiguousarray(gathered[0].reshape(count, len(model.stages), -1).transpose(1, 0, 2))
+    states = [np.repeat(initial[np.newaxis], count, axis=0), *(after[:, 1:] for after in whole[:-1])]
+    return Trajectories(states, [after[:, 0] for after in whole])
 
 
 def enumerated_forward(model: Model, exchange: Exchange, activity: float | None = None) -> Trajectories:
@@ -87,7 +98,7 @@ def _solve_rows(
     rows = (mine[:, np.newaxis] * chain + np.arange(chain)).ravel()
     ends = np.arange(1, mine.size + 1) * chain
     batch = stage.lp.solve(
-        openings[rows], incoming[rows], ends, [stage.bases[0]] * mine.size, rows // chain, activity=activity
+        openings[rows], incoming[rows], ends, [stage.basis_at(0)] * mine.size, rows // chain, activity=activity
     )
     cost = batch.values - stage.stage.discount * batch.cost_to_go
     found = np.concatenate([cost[:, np.newaxis], batch.states], axis=1)

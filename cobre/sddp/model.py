@@ -27,11 +27,12 @@ _UNITS = 4  # of work that a stage of the backward pass is cut into at least, wh
 class Share:
     """One rank's units of the backward pass of a stage, of which there is one for each trial point and block.
 
-    openings, points: (r,) of each solve. ends: (u,) where each unit ends. blocks, first: of each unit, which block it
-    is of, and whether it is the first with it. rows, firsts: (units,) of all ranks' units, how many openings each has,
-    and whether it is the first with its block.
+    starts: where each block begins in the stage's order of openings. openings, points: (r,) of each solve. ends: (u,)
+    where each unit ends. blocks: of each unit, where its block begins; first: whether it is of the first trial point.
+    rows, firsts: (units,) of the units of all ranks, how many openings each has, and whether it is of the first point.
     """
 
+    starts: list[int]
     openings: IntArray
     points: IntArray
     ends: IntArray
@@ -41,42 +42,62 @@ class Share:
     firsts: IntArray
 
     @classmethod
-    def of(cls, blocks: list[IntArray], units: int, mine: Sequence[int]) -> Share:
-        sizes = np.array([blocks[unit % len(blocks)].size for unit in range(units)], np.int64)
+    def of(cls, order: IntArray, starts: list[int], points: int, mine: Sequence[int]) -> Share:
+        count = len(starts)
+        blocks = np.split(order, starts[1:])
+        sizes = np.array([block.size for block in blocks] * points, np.int64)
         own = np.array(mine, np.int64)
         return cls(
-            openings=np.concatenate([np.zeros(0, np.int64), *(blocks[unit % len(blocks)] for unit in mine)]),
-            points=np.repeat(own // len(blocks), sizes[own]),
+            starts=starts,
+            openings=np.concatenate([np.zeros(0, np.int64), *(blocks[unit % count] for unit in mine)]),
+            points=np.repeat(own // count, sizes[own]),
             ends=np.cumsum(sizes[own]),
-            blocks=[unit % len(blocks) for unit in mine],
-            first=[unit < len(blocks) for unit in mine],
+            blocks=[starts[unit % count] for unit in mine],
+            first=[unit < count for unit in mine],
             rows=sizes,
-            firsts=(np.arange(units) < len(blocks)).astype(np.int64),
+            firsts=(np.arange(sizes.size) < count).astype(np.int64),
         )
 
 
 class StageModel:
     """One stage: its LP, the pool of cuts on its cost-to-go, and its openings in the order they are solved in.
 
-    blocks: the openings that one unit of the backward pass solves, in their order. bases: what each block's first
-    solve starts from, agreed by all ranks (None before the first iteration).
+    bases: what a unit of work that begins at a place of that order starts from, agreed by all ranks.
     """
 
-    def __init__(self, stage: Stage, *, sign: float, last: bool, number: int, retry_limit: int, blocks: int) -> None:
+    def __init__(
+        self, stage: Stage, *, sign: float, last: bool, number: int, retry_limit: int, openings_per_unit: int | None
+    ) -> None:
         self.stage = stage
         self.lp = StageLP(stage, sign=sign, last=last, number=number, retry_limit=retry_limit)
         self.pool = CutPool(stage.states)
         self.order = opening_order(stage)
-        self.blocks: list[IntArray] = np.array_split(self.order, blocks)
         self.places = np.argsort(self.order)  # of each opening in that order
-        self.bases: list[Basis | None] = [None] * len(self.blocks)
-        self._share: tuple[int, Sequence[int], Share] | None = None  # the latest
+        self.bases: dict[int, Basis] = {}
         self.iteration = 0  # the one under way
+        self._openings_per_unit = openings_per_unit
+        self._share: tuple[int, Sequence[int], Share] | None = None  # the latest
 
-    def share(self, units: int, mine: Sequence[int]) -> Share:
-        """What the units ``mine``, of so many of the backward pass, consist of."""
-        if self._share is None or self._share[:2] != (units, mine):
-            self._share = units, mine, Share.of(self.blocks, units, mine)
+    def basis_at(self, place: int) -> Basis | None:
+        """What a unit that begins at this place of the order of openings starts from; None before there is any."""
+        return self.bases.get(place) or self.bases.get(0)
+
+    def blocks(self, points: int) -> int:
+        """Into how many blocks the openings are cut at each of so many trial points, whatever the number of workers.
+
+        Where the size is not given, a block is all of them, for a chain of solves is the cheaper the longer it is,
+        unless there are too few trial points to share out.
+        """
+        if self._openings_per_unit is not None:
+            return -(-self.order.size // self._openings_per_unit)
+        return max(1, min(-(-_UNITS // points), self.order.size // 2))
+
+    def share(self, points: int, mine: Sequence[int]) -> Share:
+        """What the units ``mine`` of the backward pass at so many trial points consist of."""
+        if self._share is None or self._share[:2] != (points, mine):
+            # block b begins at b N / blocks: even runs of blocks hold even numbers of openings
+            starts = np.arange(self.blocks(points)) * self.order.size // self.blocks(points)
+            self._share = points, mine, Share.of(self.order, starts.tolist(), points, mine)
         return self._share[2]
 
     def encode_bases(self, bases: list[Basis]) -> FloatArray:
@@ -84,9 +105,10 @@ class StageModel:
         width = 3 * (self.stage.columns + 1) + 2 * self.stage.rows
         return np.array([basis.encode() for basis in bases]).reshape(-1, width)
 
-    def agree_on_bases(self, rows: FloatArray) -> None:
-        """Start the blocks' next solves from these, one row a block."""
-        self.bases = [Basis.decode(row, self.stage.columns + 1, self.stage.rows) for row in rows]
+    def agree_on_bases(self, rows: FloatArray, starts: Sequence[int]) -> None:
+        """Start the next units that begin at these places from these bases."""
+        columns, count = self.stage.columns + 1, self.stage.rows
+        self.bases.update((start, Basis.decode(row, columns, count)) for start, row in zip(starts, rows, strict=True))
 
     def flags(self, active: list[IntArray]) -> FloatArray:
         """(units, cuts), 1 where a cut had a multiplier; active: the ids for each of this rank's units."""
@@ -109,8 +131,7 @@ class StageModel:
     def clip(self, states: FloatArray) -> FloatArray:
         """Outgoing states (r, S) within their bounds: a hair outside would make the next stage infeasible."""
         at = self.stage.outgoing
-        clipped: FloatArray = np.clip(states, self.stage.lower[at], self.stage.upper[at])
-        return clipped
+        return np.minimum(np.maximum(states, self.stage.lower[at]), self.stage.upper[at])
 
 
 class Model:
@@ -122,14 +143,11 @@ class Model:
         *,
         retry_limit: int = 5,
         openings_per_unit: int | None = None,
-        passes: int | None = 1,
         failure_folder: Path | None = None,
     ) -> None:
-        """passes: forward passes of an iteration, None where every node of the tree is visited."""
         self.problem = problem
         self.sign = 1.0 if problem.sense == "min" else -1.0
         last = len(problem.stages) - 1
-        blocks = _blocks(problem, openings_per_unit, passes)
         self.stages = [
             StageModel(
                 stage,
@@ -137,7 +155,7 @@ class Model:
                 last=t == last,
                 number=t + 1,
                 retry_limit=retry_limit,
-                blocks=blocks[t],
+                openings_per_unit=openings_per_unit,
             )
             for t, stage in enumerate(problem.stages)
         ]
@@ -166,20 +184,3 @@ class Model:
         """Free the solvers."""
         for stage in self.stages:
             stage.lp.close()
-
-
-def _blocks(problem: Problem, openings_per_unit: int | None, passes: int | None) -> list[int]:
-    """How many blocks each stage's openings are cut into: a rule of the settings, never of the number of workers.
-
-    Where the size is not given, a block is a stage's openings whole, for a chain of solves is the cheaper the longer
-    it is, unless the stage has too few trial points to share out.
-    """
-    found, points = [], 1
-    for stage in problem.stages:
-        count = len(stage.openings)
-        if openings_per_unit is not None:
-            found.append(-(-count // openings_per_unit))
-        else:
-            found.append(max(1, min(-(-_UNITS // points), count // 2)))
-        points = min(points * count, _UNITS if passes is None else min(passes, _UNITS))
-    return found

@@ -223,7 +223,7 @@ def _simulate_block(
     stages = []
     for t, stage in enumerate(model.stages):
         reached(t + 1)
-        batch = stage.lp.solve(paths[:, t], state, ends, [stage.bases[0]] * count, numbered, primal=True)
+        batch = stage.lp.solve(paths[:, t], state, ends, [stage.basis_at(0)] * count, numbered, primal=True)
         cost = batch.values - stage.stage.discount * batch.cost_to_go
         stages.append(
             StageResult(

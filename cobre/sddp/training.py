@@ -105,7 +105,6 @@ def train(
         problem,
         retry_limit=settings.retry_limit,
         openings_per_unit=settings.openings_per_unit,
-        passes=settings.passes.count if isinstance(settings.passes, Sampled) else None,
         failure_folder=failure_folder,
     )
     try:
