@@ -104,6 +104,7 @@ def run(order: Mapping[str, Any], control: int, calls: int, board: int, parent: 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the parent, which decides
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     faulthandler.enable(2)
+    faulthandler.register(signal.SIGUSR1, 2, all_threads=True)  # the supervisor's question where one that hangs stands
     page = Board(board, order["marks"])
     os.close(board)
     end = ChildEnd(order["name"], socket.socket(fileno=calls), page, socket.socket(fileno=control))

@@ -71,6 +71,9 @@ class LaunchedProcess(Protocol):
     def outcome(self) -> tuple[int | None, str | None] | None:
         """Its exit code or its signal's name, or (None, None) where nobody can tell; None while it lives."""
 
+    def show(self) -> None:
+        """Has it write to stderr where its threads stand, if it can."""
+
     def terminate(self) -> None:
         """Asks the system to end it: SIGTERM."""
 

@@ -1,7 +1,8 @@
 """The life of supervised processes as a pure state machine: events in, instructions out.
 
-    launching -> starting -> running -> asked -> terminated -> killed -> ended
+    launching -> starting -> running -> condemned -> asked -> terminated -> killed -> ended
 
+Condemned is one that hangs: it is told to show where it stands, and killed when it has had the time for that.
 It knows no process and no clock: every event says when it happened. A process ends once and is reported once, in
 whatever order its events come; what is heard of a process that has ended, or never was, changes nothing.
 """
@@ -30,6 +31,7 @@ __all__ = [
     "Ready",
     "Report",
     "Sampled",
+    "Show",
     "Step",
     "StopAsked",
     "Terminate",
@@ -43,15 +45,23 @@ FAULTS = ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGSYS", "SIGTRAP
 """Signals that a process's own fault raises."""
 
 
+SHOWING = 0.25
+"""Seconds that a process that hangs is given to write where its threads stand."""
+
+SHOW_SIGNAL = "SIGUSR1"
+"""The signal that has it do so; one that has no answer to it yet dies of it."""
+
+
 class Step(IntEnum):
     """How far a process has come; it never goes back."""
 
     LAUNCHING = 0
     STARTING = 1
     RUNNING = 2
-    ASKED = 3
-    TERMINATED = 4
-    KILLED = 5
+    CONDEMNED = 3
+    ASKED = 4
+    TERMINATED = 5
+    KILLED = 6
 
 
 @dataclass(frozen=True)
@@ -147,6 +157,11 @@ class Launch(Instruction):
 @dataclass(frozen=True)
 class Ask(Instruction):
     """Tell it to end."""
+
+
+@dataclass(frozen=True)
+class Show(Instruction):
+    """Have it write to stderr where its threads stand."""
 
 
 @dataclass(frozen=True)
@@ -273,7 +288,9 @@ class Lifecycle:
         if at < member.deadline:
             return []
         if member.step < Step.RUNNING:
-            return self._kill(member, "start limit")
+            return self._condemn(member, "start limit", at)
+        if member.step == Step.CONDEMNED:
+            return self._kill(member, member.cause)
         if member.step == Step.ASKED and member.grace is not None:
             member.step, member.deadline = Step.TERMINATED, at + member.grace.terminate
             return [Terminate(member.key)] if member.launched else []
@@ -287,8 +304,12 @@ class Lifecycle:
         if seen.beats != member.beats or idle or member.step > Step.RUNNING:
             member.beats, member.moved = seen.beats, seen.at
         elif limits.hang_seconds is not None and seen.at - member.moved >= limits.hang_seconds:
-            return self._kill(member, "hang")
+            return self._condemn(member, "hang", seen.at)
         return []
+
+    def _condemn(self, member: _Member, cause: str, at: float) -> list[Instruction]:
+        member.step, member.cause, member.deadline = Step.CONDEMNED, cause, at + SHOWING
+        return [Show(member.key)]
 
     def _gone(self, member: _Member, cause: str, deliberate: bool, event: Event) -> list[Instruction]:
         code, signal = (event.exit_code, event.signal) if isinstance(event, Ended) else (None, None)
@@ -305,6 +326,8 @@ def _verdict(member: _Member, end: Ended) -> tuple[str, bool]:
     clean, unknown = end.exit_code == 0, end.exit_code is None and end.signal is None
     if member.step == Step.KILLED and (end.signal == "SIGKILL" or unknown):
         return member.cause, member.cause not in FAILURES
+    if member.step == Step.CONDEMNED and (end.signal == SHOW_SIGNAL or unknown):
+        return member.cause, False
     if member.step == Step.TERMINATED and (end.signal in ("SIGTERM", None)):
         return "stopped", True
     if ours and clean and member.cause not in FAILURES:

@@ -51,6 +51,10 @@ class LocalProcess:
         self._reaped = True
         return ended(os.waitstatus_to_exitcode(status))
 
+    def show(self) -> None:
+        """Has it write to stderr where its threads stand."""
+        self._send(signal.SIGUSR1)
+
     def terminate(self) -> None:
         """Sends it SIGTERM."""
         self._send(signal.SIGTERM)

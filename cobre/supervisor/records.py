@@ -101,7 +101,8 @@ class ExitReport:
 
     exit_code: None where a signal ended it, or where the system did not say. signal: its name (``SIGKILL``).
     cause: ``exited`` by itself; ``crashed`` by a signal that its own fault raised; ``killed from outside``; ``memory
-    limit``, ``hang``, ``start limit``: killed for going beyond it; ``stopped`` in good order; ``killed`` by its owner
+    limit``, ``hang``, ``start limit``: killed for going beyond it (after the last two ``stderr_tail`` shows where its
+    threads stood, if it could still say so); ``stopped`` in good order; ``killed`` by its owner
     (or the cause that the owner gave); ``fate``: killed because another one failed; ``not started``: the launch
     failed, ``stderr_tail`` says why; ``unknown``: somebody else took its exit status.
     deliberate: this side wanted the end, and it came that way. memory_bytes, state: as last seen, None before the

@@ -26,6 +26,7 @@ __all__ = ["Watch"]
 _logger = logging.getLogger(__name__)
 _FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
 _LAST_PATIENCE = 5.0  # seconds that the ends of killed processes are waited for when nothing else can be done
+_PIPE = 1 << 17  # bytes, twice of what a pipe holds: all that was written before an end, and little of what came after
 _LONGEST = 3600.0  # seconds that one poll may take: the system counts its milliseconds in 32 bits
 _STOPPED = "stopped"  # psutil's word
 
@@ -136,6 +137,9 @@ class Watch:
             case life.Ask():
                 if process.wiring is not None and process.wiring.ask():
                     self.arm(process)
+            case life.Show():
+                assert process.launched is not None
+                process.launched.show()
             case life.Terminate():
                 assert process.launched is not None
                 process.launched.terminate()
@@ -185,22 +189,22 @@ class Watch:
                 self.feed(life.Ready(time.monotonic(), process.key))
                 process.ready.set()
 
-    def _read_stderr(self, process: Process) -> bool:
-        """Takes a piece of what the process wrote; False where there is nothing now, or never again."""
+    def _read_stderr(self, process: Process) -> int:
+        """Takes a piece of what the process wrote, and says how long it was; 0 where there is nothing (any more)."""
         wiring = process.wiring
         assert wiring is not None
         try:
             data = os.read(wiring.stderr, 65536)
         except BlockingIOError:
-            return False
+            return 0
         if not data:
             self._forget(wiring.stderr)
-            return False
+            return 0
         wiring.tail.add(data)
         self._forward.add(data)
         if self._forward.blocked and self._forward.descriptor not in self._handlers:
             self._listen(self._forward.descriptor, self._write_stderr, select.POLLOUT)
-        return True
+        return len(data)
 
     def _write_stderr(self) -> None:
         self._forward.flush()
@@ -211,9 +215,9 @@ class Watch:
         wiring, tail, marks, waiting = process.wiring, process.fault, dict.fromkeys(process.spec.marks, 0), False
         if wiring is not None:
             if process.launched is not None:
-                limit = time.monotonic() + 0.1  # a process that it left behind may never stop writing
-                while self._read_stderr(process) and time.monotonic() < limit:
-                    pass
+                left = _PIPE  # a process that it left behind may never stop writing
+                while left > 0 and (taken := self._read_stderr(process)):
+                    left -= taken
                 tail = wiring.tail.text()
             marks, waiting = wiring.board.marks(), wiring.board.waiting
             self._forget(wiring.control.fileno())

@@ -106,6 +106,7 @@ def test_one_that_is_busy_without_a_beat_is_killed_at_its_hang_limit(supervisor:
     assert report is not None
     assert report.cause == "hang"
     assert report.seconds >= 0.4
+    assert "in spin" in report.stderr_tail, "it says where it stood"
 
 
 @pytest.mark.parametrize("entry", ["beating", "waiting", "echo"])
@@ -126,9 +127,10 @@ def test_one_that_takes_more_memory_than_its_limit_is_killed(supervisor: Supervi
 
 
 def test_one_that_is_not_ready_in_time_is_killed(supervisor: Supervisor) -> None:
-    report = supervisor.spawn(spec("never_ready", limits=Limits(start_seconds=0.3))).wait(HANG)
+    report = supervisor.spawn(spec("never_ready", limits=Limits(start_seconds=3.0))).wait(HANG)
     assert report is not None
     assert (report.cause, report.deliberate) == ("start limit", False)
+    assert "in never_ready" in report.stderr_tail
 
 
 @pytest.mark.parametrize("counts", [(3, 4, "yes"), (3, 3, "possibly"), (None, None, "possibly")])

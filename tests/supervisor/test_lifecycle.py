@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cobre.supervisor.lifecycle import (
+    SHOWING,
     Added,
     Ask,
     Ended,
@@ -24,6 +25,7 @@ from cobre.supervisor.lifecycle import (
     Ready,
     Report,
     Sampled,
+    Show,
     Step,
     StopAsked,
     Terminate,
@@ -106,6 +108,9 @@ def test_a_second_demand_to_stop_asks_no_second_time_and_only_shortens() -> None
         ("killed", 3, None, "exited", False),  # it had failed before the signal came
         ("killed", None, "SIGSEGV", "crashed", False),
         ("killed", 0, None, "killed", True),
+        ("condemned", None, "SIGUSR1", "hang", False),  # it did not know what that meant
+        ("condemned", 3, None, "exited", False),
+        ("condemned", None, "SIGSEGV", "crashed", False),
         ("limit", None, "SIGKILL", "memory limit", False),
         ("limit", 0, None, "exited", False),
     ],
@@ -113,7 +118,7 @@ def test_a_second_demand_to_stop_asks_no_second_time_and_only_shortens() -> None
 def test_what_we_did_is_the_cause_only_where_the_end_looks_like_it(
     before: str, code: int | None, signal: str | None, cause: str, deliberate: bool
 ) -> None:
-    machine = running(limits=Limits(memory_bytes=100))
+    machine = running(limits=Limits(memory_bytes=100, hang_seconds=3.0))
     if before in ("asked", "terminated", "ladder"):
         machine.handle(StopAsked(0.0, (1,), GRACE))
     if before in ("terminated", "ladder"):
@@ -122,6 +127,11 @@ def test_what_we_did_is_the_cause_only_where_the_end_looks_like_it(
         assert machine.handle(Tick(7.0)) == [Kill(1)]
     if before == "killed":
         assert machine.handle(KillAsked(0.0, (1,), "killed")) == [Kill(1)]
+    if before == "condemned":
+        assert machine.handle(sample(9.0, busy=True)) == []
+        assert machine.handle(sample(12.0, busy=True)) == [Show(1)]
+        assert machine.handle(Ended(13.0, 1, code, signal)) == [Report(1, cause, deliberate, code, signal, 13.0)]
+        return
     if before == "limit":
         assert machine.handle(sample(1.0, memory=101)) == [Kill(1)]
     assert machine.handle(Ended(9.0, 1, code, signal)) == [Report(1, cause, deliberate, code, signal, 9.0)]
@@ -154,7 +164,9 @@ def test_one_that_is_not_ready_in_time_is_killed() -> None:
     machine.handle(Added(0.0, 1, Limits(start_seconds=3.0)))
     machine.handle(Launched(1.0, 1))
     assert machine.deadline == 4.0
-    assert machine.handle(Tick(4.0)) == [Kill(1)]
+    assert machine.handle(Tick(4.0)) == [Show(1)]
+    assert machine.handle(Ready(4.1, 1)) == []  # too late
+    assert machine.handle(Tick(4.0 + SHOWING)) == [Kill(1)]
     assert machine.handle(Ended(4.1, 1, None, "SIGKILL"))[0].cause == "start limit"  # type: ignore[attr-defined]
 
 
@@ -185,7 +197,9 @@ def test_a_hang_is_to_be_busy_without_a_beat_for_too_long() -> None:
     machine = running(limits=Limits(hang_seconds=3.0))
     assert machine.handle(sample(1.0, busy=True, beats=1)) == []
     assert machine.handle(sample(3.9, busy=True, beats=1)) == []
-    assert machine.handle(sample(4.0, busy=True, beats=1)) == [Kill(1)]
+    assert machine.handle(sample(4.0, busy=True, beats=1)) == [Show(1)]
+    assert machine.handle(sample(4.1, busy=True, beats=1)) == []
+    assert machine.handle(Tick(4.0 + SHOWING)) == [Kill(1)]
     assert machine.handle(Ended(4.1, 1, None, "SIGKILL")) == [Report(1, "hang", False, None, "SIGKILL", 4.1)]
 
 
@@ -195,7 +209,7 @@ def test_one_that_is_idle_or_waits_for_others_does_not_hang(words: dict[str, boo
     for at in range(1, 100):
         assert machine.handle(sample(float(at), **words)) == []
     assert machine.handle(sample(100.0, busy=True)) == []  # from now on it counts
-    assert machine.handle(sample(102.0, busy=True)) == [Kill(1)]
+    assert machine.handle(sample(102.0, busy=True)) == [Show(1)]
 
 
 @pytest.mark.parametrize("words", [{"busy": False}, {"busy": True, "waiting": True}, {"busy": True}])
@@ -203,7 +217,16 @@ def test_one_that_is_stopped_hangs_whatever_its_board_says(words: dict[str, bool
     machine = running(limits=Limits(hang_seconds=3.0))
     machine.handle(sample(1.0, **words))
     assert machine.handle(sample(2.0, stopped=True, **words)) == []
-    assert machine.handle(sample(5.0, stopped=True, **words)) == [Kill(1)]
+    assert machine.handle(sample(5.0, stopped=True, **words)) == [Show(1)]
+
+
+def test_one_that_hangs_can_still_be_stopped_in_good_order() -> None:
+    machine = running(limits=Limits(hang_seconds=3.0))
+    machine.handle(sample(1.0, busy=True))
+    assert machine.handle(sample(4.0, busy=True)) == [Show(1)]
+    assert machine.handle(StopAsked(4.1, (1,), GRACE)) == [Ask(1)]
+    assert machine.handle(Tick(4.0 + SHOWING)) == []
+    assert machine.handle(Tick(9.1)) == [Terminate(1)]
 
 
 def test_beats_are_progress() -> None:
