@@ -95,7 +95,7 @@ def _run_out_of_memory() -> NoReturn:
 
 
 def _grow() -> NoReturn:
-    held = []
+    held: list[bytes] = []
     while len(held) * _PIECE < _GROWTH:
         held.append(b"\1" * _PIECE)
         time.sleep(0.02)
