@@ -31,6 +31,8 @@ _BOOT = """
 def boot():
     import marshal, os, sys
     control, *others = map(int, sys.argv[1:])
+    if os.getppid() != others[-1]:
+        os._exit(70)
     def take(count):
         data = b""
         while len(data) < count:
@@ -124,8 +126,9 @@ class SpawnLauncher:
 def boot_command(module: str, control: int, *others: int) -> list[str]:
     """The command of a new interpreter, with this one's flags, that calls ``run`` of one of our modules.
 
-    That is given what ``boot_order`` sent over ``control``, that descriptor, and the other numbers. Raises OSError
-    where the interpreter is not known: Python embedded in another program.
+    That is given what ``boot_order`` sent over ``control``, that descriptor, and the other numbers, of which the last
+    is this process's: one that finds another parent ends at once. Raises OSError where the interpreter is not known:
+    Python embedded in another program.
     """
     if not sys.executable:
         raise FileNotFoundError("sys.executable is not set: this Python does not know its own interpreter")

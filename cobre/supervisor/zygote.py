@@ -38,10 +38,11 @@ def run(order: Mapping[str, Any], control: int, parent: int) -> None:
         import_module(order["entry"].partition(":")[0])
     gc.collect()
     gc.freeze()  # a forked process then does not touch, and so not copy, the pages of what it never frees
+    server = os.getpid()  # asked for after the fork, its parent could be another one already
     with socket.socket(fileno=control) as connection:
         descriptors = _serve(connection)
     if descriptors is not None:
-        _become(*descriptors)
+        _become(server, *descriptors)
 
 
 def _serve(connection: socket.socket) -> tuple[int, ...] | None:
@@ -77,9 +78,8 @@ def _reap(pid: int) -> int:
     return os.waitstatus_to_exitcode(status) if found else ALIVE
 
 
-def _become(control: int, calls: int, board: int, stderr: int) -> None:
+def _become(parent: int, control: int, calls: int, board: int, stderr: int) -> None:
     """The life of a forked process."""
-    parent = os.getppid()
     os.dup2(stderr, 2)
     os.close(stderr)
     order = marshal.loads(_take(control, int.from_bytes(_take(control, 4), "little")))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import random
 import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import psutil
 import pytest
@@ -156,3 +160,46 @@ def test_a_signal_to_the_parent_s_group_is_the_parent_s_business() -> None:
     """)
     assert done.stdout == "interrupted\ninterrupted\nstopped 0\n" * 2
     assert done.stderr == ""
+
+
+RESTLESS = """
+import sys
+from cobre.supervisor import ProcessSpec, Supervisor
+supervisor = Supervisor(start_method=sys.argv[1])
+print("begun", flush=True)
+while True:
+    entries = ("echo", "stubborn", "spin")
+    processes = [supervisor.spawn(ProcessSpec(e, "tests.supervisor.entries:" + e)) for e in entries]
+    processes[0].ready.wait()
+    supervisor.kill()
+    for process in processes:
+        process.wait()
+"""
+
+
+def marked(mark: str) -> list[int]:
+    """The living processes with this in their environment."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.status() != psutil.STATUS_ZOMBIE and mark in process.environ():
+                found.append(process.pid)
+    return found
+
+
+def test_nor_at_any_moment_of_starting_and_ending_them(start_method: str) -> None:
+    moments = random.Random(2026)
+    for turn in range(6):
+        mark = f"MARK_{os.getpid()}_{turn}"
+        parent = subprocess.Popen(
+            [sys.executable, "-c", RESTLESS, start_method],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, mark: "1"},
+        )
+        with parent:
+            assert parent.stdout is not None
+            assert parent.stdout.readline() == b"begun\n"
+            time.sleep(0.3 * moments.random())
+            parent.kill()
+        until(lambda mark=mark: not marked(mark), "the end of all of them")  # type: ignore[misc]
