@@ -51,6 +51,25 @@ def test_warehouse(capsys: pytest.CaptureFixture[str]) -> None:
     assert careful_worst < neutral_worst
 
 
+def test_actors(capsys: pytest.CaptureFixture[str]) -> None:
+    load("actors").main(2)
+    said = capsys.readouterr().out.splitlines()
+    shortages = [float(line.split()[-1].replace(",", "")) for line in said if line.startswith("saving below")]
+    assert len(shortages) == 11
+    assert min(shortages) == shortages[4]
+    assert "best is 200 hm3" in said
+    assert "was ended by SIGKILL" in said[-2]
+    assert said[-1].endswith(f" {shortages[0]:,.0f}")
+
+
+def test_train_on_workers(capsys: pytest.CaptureFixture[str]) -> None:
+    load("train_on_workers").main(2)
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in said if line.startswith("iteration")] == ["1", "2", "3", "4", "5"]
+    assert [line.split()[1] for line in said if line.startswith("worker")] == ["0:", "1:"]
+    assert said[-1].startswith("one process comes to the same bits")
+
+
 def _table(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return capsys.readouterr().out.splitlines()[1:]
 
