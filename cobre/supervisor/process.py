@@ -125,6 +125,12 @@ class Process:
         self.samples.append(sample)
         self.peak_memory = max(self.peak_memory or 0, sample.memory_bytes)
 
+    def abandon(self) -> None:
+        """Called by the supervisor where nothing comes of it, not even a launch."""
+        if self.wiring is not None:
+            self.wiring.close()
+            self.wiring.calls.close()
+
     def finish(self, report: ExitReport) -> None:
         """Called by the supervisor once, at the end. An exception of ``on_end`` passes through."""
         self.report = report

@@ -91,8 +91,12 @@ class Supervisor(Owner):
                 process.fault = str(error)
             self._drop_oldest()
             self._processes[process.key] = process
-            self._watch.submit(lambda: self._watch.add(process))
-        return process
+            if self._watch.submit(lambda: self._watch.add(process)):
+                return process
+            del self._processes[process.key]
+            process.abandon()
+        self._check_failure()  # it has failed a moment ago
+        raise CobreError("the supervisor's thread has ended", kind="Closed")
 
     def kill(self, processes: Iterable[Process] | None = None, cause: str = "killed") -> None:
         """Has these (by default all) and their descendants killed; returns at once."""

@@ -43,12 +43,12 @@ class Watch:
         self._life = life.Lifecycle(together=together)
         self._members: dict[int, Process] = {}
         self._todo: deque[life.Instruction] = deque()
-        self._doing = self._finished = False
+        self._doing = self._finished = self._abandoned = False
         self._next_sample = math.inf
         self._forward = Forward()
         self._poll, self._handlers = select.poll(), dict[int, Callable[[], object]]()
         self._inbox: deque[Callable[[], None]] = deque()
-        self._bell_lock = threading.Lock()
+        self._bell_lock = threading.RLock()  # a signal handler may come in between
         self._bell, self._ring = os.pipe()
         os.set_blocking(self._bell, False)
         os.set_blocking(self._ring, False)
@@ -61,13 +61,15 @@ class Watch:
             os.close(self._ring)
             raise
 
-    def submit(self, todo: Callable[[], None]) -> None:
-        """Has the thread call ``todo``; after the thread has ended that does nothing. Any thread."""
-        self._inbox.append(todo)
+    def submit(self, todo: Callable[[], None]) -> bool:
+        """Has the thread call ``todo``; False, and nothing is done, where the thread has ended. Any thread."""
         with self._bell_lock:
-            if self._ring >= 0:
-                with contextlib.suppress(BlockingIOError):  # full: it is awake
-                    os.write(self._ring, b"!")
+            if self._ring < 0:
+                return False
+            self._inbox.append(todo)
+            with contextlib.suppress(BlockingIOError):  # full: it is awake
+                os.write(self._ring, b"!")
+        return True
 
     def finish(self) -> None:
         """Ends the thread. Whatever still lives is killed."""
@@ -83,12 +85,16 @@ class Watch:
     def add(self, process: Process) -> None:
         """Takes a process under supervision, and launches it."""
         self._members[process.key] = process
+        if self._abandoned:  # it will be reported with the others
+            return
         now = time.monotonic()
         self._next_sample = min(self._next_sample, now + self._period())
         self.feed(life.Added(now, process.key, process.spec.limits))
 
     def feed(self, event: life.Event) -> None:
         """Does what follows from an event."""
+        if self._abandoned:
+            return
         self._todo.extend(self._life.handle(event))
         if self._doing:
             return
@@ -274,8 +280,13 @@ class Watch:
 
     def _abandon(self) -> None:
         """Kills what still lives, reports it, and gives everything back."""
-        self._todo.clear()
-        self._doing = False
+        self._abandoned = True
+        with self._bell_lock:
+            os.close(self._ring)
+            os.close(self._bell)
+            self._ring = -1
+        while self._inbox:
+            self._inbox.popleft()()
         for process in self._members.values():
             if process.launched is not None:
                 process.launched.kill()
@@ -289,10 +300,6 @@ class Watch:
                 code, name = outcome or (None, None)
                 self._report(process, life.Report(process.key, "fate", True, code, name, 0.0))
         self._forward.flush(0.2)
-        with self._bell_lock:
-            os.close(self._ring)
-            os.close(self._bell)
-            self._ring = -1
 
 
 def _out_of_memory(end: life.Report, before: int | None) -> str | None:

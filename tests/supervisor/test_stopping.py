@@ -132,6 +132,30 @@ def test_a_callback_that_raises_ends_everything_and_is_told(
     assert "the supervisor failed" in caplog.text
 
 
+def test_what_was_asked_for_when_the_supervisor_fails_is_told_too() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    ends: list[ExitReport] = []
+
+    def fail(report: ExitReport) -> None:
+        begun.set()
+        go_on.wait(HANG)
+        raise ZeroDivisionError
+
+    supervisor = Supervisor(start_method="spawn")
+    try:
+        supervisor.spawn(spec("exit_at_once"), fail)
+        assert begun.wait(HANG)
+        late = supervisor.spawn(spec("echo", "late"), ends.append)
+    finally:
+        go_on.set()
+    report = late.wait(HANG)
+    assert report is not None
+    assert ends == [report]
+    assert (report.pid, report.deliberate) == (None, True)
+    with pytest.raises(CobreError):
+        supervisor.close()
+
+
 @pytest.mark.parametrize("deed", ["wait", "stop", "close"])
 def test_its_own_thread_cannot_wait_for_itself(deed: str) -> None:
     raised: list[CobreError] = []
