@@ -37,7 +37,7 @@ def sampled_forward(model: Model, paths: IntArray, exchange: Exchange, activity:
     state, ends, paths = np.repeat(initial[np.newaxis], mine.size, axis=0), np.arange(1, mine.size + 1), paths[mine]
     found = np.empty((mine.size, len(model.stages), 1 + initial.size))
     each = np.ones(count, np.int64)
-    parts = [(found.reshape(mine.size, -1), each)]
+    parts = [(found.reshape(mine.size, len(model.stages) * (1 + initial.size)), each)]
     for t, stage in enumerate(model.stages):
         exchange.reached("forward", stage.iteration, t + 1)
         batch = stage.lp.solve(paths[:, t], state, ends, [stage.basis_at(0)] * mine.size, mine, activity=activity)
