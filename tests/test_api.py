@@ -269,7 +269,7 @@ def test_a_callback_stops_workers(case: Path) -> None:
     long = SETTINGS | {"training.stopping_rules": [{"type": "iteration_limit", "limit": 100_000}]}
     result = cobre.train(case, long, lambda event: event.iteration != 5, num_workers=2)
     assert result.termination_reason == "shutdown"
-    assert result.iterations >= 5
+    assert result.iterations == 5  # as in one process
 
     def refuse(event: cobre.ProgressEvent) -> None:
         raise LookupError("no more of this")

@@ -140,6 +140,7 @@ class Executor:
     def _begin(self, calls: int) -> None:
         with self._lock:
             self._pending = calls
+        self._dealt_with = 0  # pieces of the progress that rank 0 told in this call
         self._relay.begin()
 
     def _watch(self, rank: int, future: Future[Any]) -> Future[Any]:
@@ -173,13 +174,20 @@ class Executor:
         report = self._workers[failure.rank].process.wait(_PATIENCE)
         return failure if report is None else replace(failure, stderr=report.stderr_tail)
 
+    def _pass_on(self, heard: Heard, rank: int, value: Any) -> None:
+        if heard(rank, value) is False:
+            self._workers[0].interrupt()  # which stops all, in a collective
+        if rank == 0:
+            self._dealt_with += 1 + self._relay.dropped(rank)
+            self._workers[rank].tell(self._dealt_with)
+
     def _finish(self, waiting: list[Future[Any]], heard: Heard | None) -> list[Any]:
         """Passes on what workers tell until all calls have ended; their results. Raises WorkerError."""
         deadline: float | None = None
         while not self._relay.over:
             told = self._relay.take(None if deadline is None else max(0.0, deadline - time.monotonic()))
-            if told is not None and heard is not None and heard(*told) is False:
-                self._workers[0].interrupt()
+            if told is not None and heard is not None:
+                self._pass_on(heard, *told)
             with self._lock:
                 only_echoes = bool(self._failures) and deadline is None
             if only_echoes:

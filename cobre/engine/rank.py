@@ -48,7 +48,7 @@ class AsRank:
         """See ``Runner``."""
         failures = tell_all(self.communicator, failures)
         self._alone.begin(callback)
-        summary, trained = self._worker.train(problem, settings, failures)
+        summary, trained = self._worker.train(problem, settings, failures, callback is not None)
         outcome = tell_all(self.communicator, trained)
         return outcome.on(problem), self._infos(summary)
 
@@ -65,7 +65,9 @@ class AsRank:
         """See ``Runner``."""
         failures, consume = tell_all(self.communicator, (failures, consume))
         self._alone.begin(callback)
-        summary, simulated = self._worker.simulate(problem, policy, settings, consume, failures, strict)
+        summary, simulated = self._worker.simulate(
+            problem, policy, settings, consume, failures, strict, callback is not None
+        )
         return tell_all(self.communicator, simulated), self._infos(summary)
 
     def _infos(self, summary: Summary) -> tuple[WorkerInfo, ...]:
@@ -101,19 +103,27 @@ class _Alone:
     def __init__(self, rank: int) -> None:
         self.interrupted = threading.Event()
         self._rank = rank
+        self._told = self._heard = 0
         self._callback: ProgressCallback | None = None
 
     def begin(self, callback: ProgressCallback | None) -> None:
         """A training or simulation begins."""
         self._callback = callback
+        self._told = self._heard = 0
         self.interrupted.clear()
 
     def emit(self, value: Any) -> None:
         """What the worker tells: its progress."""
         if self._callback is None or not isinstance(value, Progress):
             return
+        self._told += 1
         if self._callback(progress_event(self._rank, value)) is False:
             self.interrupted.set()
+
+    def hear(self, timeout: float | None = None) -> int | None:
+        """All that was told has been dealt with; None where that was said before."""
+        new, self._heard = self._told > self._heard, self._told
+        return self._told if new else None
 
 
 def tell_all(communicator: Communicator, value: Any) -> Any:

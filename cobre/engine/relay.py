@@ -22,6 +22,7 @@ class Relay:
         self._changed = threading.Condition()
         self._waiting: dict[int, deque[Any]] = {}
         self._order: deque[int] = deque()  # whose event is next
+        self._dropped: dict[int, int] = {}
         self._over = self._woken = False
 
     def put(self, rank: int, event: Any) -> None:
@@ -30,6 +31,8 @@ class Relay:
             mine = self._waiting.setdefault(rank, deque(maxlen=_MOST))
             if len(mine) < _MOST:
                 self._order.append(rank)
+            else:
+                self._dropped[rank] = self._dropped.get(rank, 0) + 1
             mine.append(event)
             self._changed.notify_all()
 
@@ -61,6 +64,11 @@ class Relay:
                 return None
             rank = self._order.popleft()
             return rank, self._waiting[rank].popleft()
+
+    def dropped(self, rank: int) -> int:
+        """How many events of this worker were dropped since this was last asked."""
+        with self._changed:
+            return self._dropped.pop(rank, 0)
 
     @property
     def over(self) -> bool:

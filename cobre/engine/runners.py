@@ -73,7 +73,9 @@ class OnWorkers:
         self._check(problem, settings)
         self._executor.meet()
         shared = self._executor.share(Packed.of(problem))
-        found = self._executor.run("train", shared, settings, failures, heard=self._heard(callback))
+        found = self._executor.run(
+            "train", shared, settings, failures, callback is not None, heard=self._heard(callback)
+        )
         trained = found[0][1]
         assert isinstance(trained, Trained)
         return trained.on(problem), self._executor.info([summary for summary, _ in found])
@@ -92,7 +94,9 @@ class OnWorkers:
         self._executor.meet()
         share = self._executor.share
         given = share(Packed.of(problem)), share(Packed.of(policy)), settings, share(consume)
-        found = self._executor.run("simulate", *given, failures, strict, heard=self._heard(callback))
+        found = self._executor.run(
+            "simulate", *given, failures, strict, callback is not None, heard=self._heard(callback)
+        )
         outcome = found[0][1]
         assert isinstance(outcome, SimulationOutcome)
         return outcome, self._executor.info([summary for summary, _ in found])

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from cobre.sddp.policy import Policy
     from cobre.sddp.simulation import SimulatedBlock, SimulationOutcome
 
+_PATIENCE = 0.1  # seconds that the owner may take for what it is told before it is not waited for
+
 __all__ = ["MARKS", "Progress", "Summary", "Surroundings", "Trained", "Worker", "check_faults", "where"]
 
 
@@ -50,6 +52,9 @@ class Surroundings(Protocol):
 
     def emit(self, value: Any) -> None:
         """Tells the run's owner something while a call is under way."""
+
+    def hear(self, timeout: float | None = None) -> Any:
+        """What the owner says to that, or None after ``timeout`` seconds: how many of these were dealt with."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,38 @@ class Trained:
     def on(self, problem: Problem) -> TrainingOutcome:
         """The outcome of training for ``problem``."""
         return TrainingOutcome(problem=problem, **vars(self))
+
+
+class _Dialogue:
+    """Tells the owner of the progress of a run, and hears whether to go on.
+
+    Rank 0 waits a moment for the owner's verdict before the next piece is begun, so that a run stops where it would
+    in the owner's own process; an owner who is slower is told, and not waited for until it has caught up.
+    """
+
+    def __init__(self, surroundings: Surroundings, answered: bool, leads: bool) -> None:
+        self._surroundings, self._answered, self._leads = surroundings, answered, leads
+        self._told = self._dealt_with = 0
+        while surroundings.hear(0.0) is not None:  # what an earlier run did not wait for
+            pass
+
+    def goes_on(self, progress: Progress) -> bool:
+        """Tells this progress; False where the run shall end."""
+        if self._answered:
+            self._surroundings.emit(progress)
+            if self._leads:
+                self._listen()
+        return not self._surroundings.interrupted.is_set()
+
+    def _listen(self) -> None:
+        patience = _PATIENCE if self._dealt_with == self._told else 0.0
+        self._told += 1
+        deadline = perf_counter() + patience
+        while self._dealt_with < self._told:
+            heard = self._surroundings.hear(max(0.0, deadline - perf_counter()))
+            if heard is None:
+                return
+            self._dealt_with = heard
 
 
 class Worker:
@@ -147,14 +184,22 @@ class Worker:
         return self._communicator
 
     def train(
-        self, problem: Problem | Packed, settings: TrainingSettings, failure_folder: Path | None = None
+        self,
+        problem: Problem | Packed,
+        settings: TrainingSettings,
+        failure_folder: Path | None = None,
+        answered: bool = False,
     ) -> tuple[Summary, Trained | None]:
-        """Trains together with all other ranks; the outcome is on rank 0. Raises what ``cobre.sddp.training`` does."""
+        """Trains together with all other ranks; the outcome is on rank 0.
+
+        answered: the owner wants to be told of each iteration, and says when it has dealt with it. Raises what
+        ``cobre.sddp.training`` does.
+        """
         began, exchange = perf_counter(), CommExchange(self.communicator, self._position)
+        dialogue = _Dialogue(self._surroundings, answered, exchange.leads)
 
         def observe(record: IterationRecord) -> bool:
-            self._surroundings.emit(Progress(perf_counter() - began, exchange.seconds, record=record))
-            return not self._surroundings.interrupted.is_set()
+            return dialogue.goes_on(Progress(perf_counter() - began, exchange.seconds, record=record))
 
         outcome = train(_opened(problem), settings, exchange=exchange, observe=observe, failure_folder=failure_folder)
         self._position.reach("stopping")
@@ -172,21 +217,23 @@ class Worker:
         consume: Callable[[SimulatedBlock, int], None] | None = None,
         failure_folder: Path | None = None,
         strict: bool = True,
+        answered: bool = False,
     ) -> tuple[Summary, SimulationOutcome | None]:
         """Simulates this rank's blocks of scenarios; the outcome of all of them is on rank 0.
 
-        consume: takes each of this rank's blocks and its number. Raises what ``cobre.sddp.simulation`` does.
+        consume: takes each of this rank's blocks and its number. answered: as in ``train``. Raises what
+        ``cobre.sddp.simulation`` does.
         """
         from cobre.sddp.simulation import simulate
 
         began, exchange = perf_counter(), CommExchange(self.communicator, self._position)
+        dialogue = _Dialogue(self._surroundings, answered, exchange.leads)
 
         def observe(complete: int, total: int) -> bool:
             seconds = perf_counter() - began
-            self._surroundings.emit(
+            return dialogue.goes_on(
                 Progress(seconds, exchange.seconds, scenarios_complete=complete, scenarios_total=total)
             )
-            return not self._surroundings.interrupted.is_set()
 
         def write(block: SimulatedBlock, number: int) -> None:
             if consume is not None:

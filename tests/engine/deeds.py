@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -136,6 +137,11 @@ class Tape:
         if self._stop_after is not None and len(self.told) >= self._stop_after:
             self.interrupted.set()
 
+    def hear(self, timeout: float | None = None) -> None:
+        """An owner who never says that it has dealt with anything holds nobody up for long."""
+        if timeout:
+            time.sleep(timeout)
+
 
 class Joined(Worker):
     """A worker on a communicator that is there already."""
@@ -148,13 +154,13 @@ class Joined(Worker):
 def worked(communicator: Communicator, packed: Packed, settings: TrainingSettings, stop_at: int) -> Any:
     """What a worker returns and tells; the last rank asks for an end early, rank 0 after so many messages."""
     tape = Tape({0: stop_at, communicator.size - 1: 1}.get(communicator.rank))
-    return Joined(communicator, surroundings=tape).train(packed, settings), tape.told
+    return Joined(communicator, surroundings=tape).train(packed, settings, answered=True), tape.told
 
 
 def simulated(communicator: Communicator, packed: Packed, stop_at: int | None) -> Any:
     problem, policy, settings = packed.open()
     tape = Tape(stop_at if communicator.rank == 0 else None)
-    return Joined(communicator, surroundings=tape).simulate(problem, policy, settings), tape.told
+    return Joined(communicator, surroundings=tape).simulate(problem, policy, settings, answered=True), tape.told
 
 
 def failing(communicator: Communicator) -> str:

@@ -31,6 +31,8 @@ def test_what_piles_up_is_dropped_from_its_old_end() -> None:
     of_three = [event for rank, event in taken if rank == 3]
     assert of_three == list(range(1000 - len(of_three), 1000))
     assert 0 < len(of_three) < 100
+    assert relay.dropped(3) == 1000 - len(of_three)
+    assert relay.dropped(3) == 0
     assert relay.over
 
 
