@@ -148,8 +148,8 @@ class Connection:
                 self._flush()  # those in line may have waited for that one
         return True
 
-    def read(self, on_event: Callable[[Any], None], on_failed: Callable[[bytes], None]) -> bool:
-        """Takes in what is there and answers futures; False at the stream's end, or where nothing is there.
+    def read(self, on_event: Callable[[Any], None], on_failed: Callable[[bytes], None]) -> bool | None:
+        """Takes in what is there and answers futures; None where nothing is there, False at the stream's end.
 
         on_failed: called with the pickled exception of the constructor.
         """
@@ -157,6 +157,8 @@ class Connection:
         try:
             if not self._inbox.receive():
                 return False
+        except BlockingIOError:  # another thread was faster
+            return None
         except OSError:
             return False
         for kind, number, flags, body in self._inbox.frames():

@@ -60,11 +60,11 @@ class Line:
         if not self._reading.acquire(blocking=False):
             return True
         try:
-            return self._read()
+            return self._read() is not False
         finally:
             self._reading.release()
 
-    def _read(self) -> bool:
+    def _read(self) -> bool | None:
         return self.connection.read(self.actor.heard, self.actor.not_made)
 
     def writable(self) -> None:
@@ -112,7 +112,7 @@ class Line:
                     continue
                 if event & select.POLLOUT:
                     self.connection.flush()
-                if event & ~select.POLLOUT and not self._read():
+                if event & ~select.POLLOUT and self._read() is False:
                     return
 
     def poke(self) -> None:

@@ -53,6 +53,13 @@ def test_callers_in_many_threads(system: ActorSystem, worker: ActorHandle) -> No
     assert found == [list(range(base, base + 200)) for base in range(0, 6000, 1000)]
 
 
+def test_a_thread_that_comes_too_late_to_read_goes_on_listening(worker: ActorHandle) -> None:
+    worker.ready().result(SOON)
+    assert worker._actor._line.readable()  # nothing is there: another thread has read it
+    for number in range(2000):
+        assert worker.echo.remote(number).result(SOON) == number
+
+
 def test_many_threads_wait_for_one_future(worker: ActorHandle) -> None:
     future = worker.sleep.remote(0.2)
     with concurrent.futures.ThreadPoolExecutor(5) as pool:
