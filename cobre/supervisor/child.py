@@ -73,6 +73,9 @@ class ChildEnd:
             except OSError:
                 data = b""
             if not data:  # the parent is gone, and with it all reason to go on, whatever the other threads do
+                names = sys.modules.get("cobre.transport.names")
+                if names is not None:
+                    names.remove()
                 os._exit(ORPHANED)
             for kind, payload in frames.feed(data):
                 try:

@@ -19,6 +19,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from cobre.transport import names
+
 __all__ = ["AVAILABLE", "DIRECTORY", "PREFIX", "Segment", "is_name", "page_rounded", "sweep"]
 
 PREFIX = "cobre-"
@@ -59,6 +61,15 @@ class Segment:
         Raises FileExistsError where a living process holds one of that name, OSError (ENOSPC, ENOMEM) where there is
         no room; nothing is left then.
         """
+        names.hold(_path(name))
+        try:
+            return cls._make(name, size)
+        except BaseException:
+            names.let_go(_path(name))
+            raise
+
+    @classmethod
+    def _make(cls, name: str, size: int) -> Segment:
         path = _path(name)
         while True:
             sweep(name)
@@ -112,6 +123,7 @@ class Segment:
         if self._made:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(_path(self.name))
+            names.let_go(_path(self.name))
         _unlock_all(self._descriptor)
         os.close(self._descriptor)
         self._descriptor = -1
