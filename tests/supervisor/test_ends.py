@@ -69,6 +69,7 @@ def test_of_much_stderr_the_end_is_kept_and_all_is_passed_on(
     lines = report.stderr_tail.split("\n")
     assert lines[-1] == "the last wo"
     assert [int(line) for line in lines[:-1]] == list(range(16384 - len(lines) + 1, 16384)), "whole lines, in order"
+    assert {len(line) for line in lines[:-1]} == {63}, "the first one too"
     assert 8192 <= len(report.stderr_tail) <= 65536
     supervisor.close()
     assert len(capfd.readouterr().err) == 64 * 16384 + len("the last wo")
