@@ -54,7 +54,7 @@ def resolve_placement(
     ``COBRE_TCP_COORDINATOR`` is set; else ``shm``. ``local`` runs in the calling process, however many workers.
 
     environment: read instead of the process's. Raises ValidationError with everything that is wrong: values out of
-    range, the start method ``fork``, a rank that a scheduler has set.
+    range, the start method ``fork``, a rank that a scheduler has set, faults for workers where there are none.
     """
     given = os.environ if environment is None else environment
     found = [*_bad_numbers(num_workers, hang_timeout, memory_limit)]
@@ -69,6 +69,10 @@ def resolve_placement(
         many = "tcp" if given.get("COBRE_TCP_COORDINATOR") else "shm"
         chosen = many if num_workers > 1 else "local"
     if chosen == "local":
+        if given.get("COBRE_FAULTS"):
+            text = "faults happen to worker processes, and this run has none"
+            advice = "use num_workers=2 or backend='shm', or unset the variable"
+            raise ValidationError.of([_fault("IncompatibleSettings", "COBRE_FAULTS", None, text, advice)], "the run")
         if num_workers > 1 and source != "backend":
             log.warning("COBRE_COMM_BACKEND=local: running in this process, not with %d workers", num_workers)
         return Placement("local", 1)

@@ -20,7 +20,7 @@ from cobre.actors import ActorHandle, ActorSystem, Limits, Ref
 from cobre.engine.failures import Failure, is_echo, worker_error
 from cobre.engine.placement import Place
 from cobre.engine.relay import Relay
-from cobre.engine.worker import MARKS, Summary, Worker, check_faults, where
+from cobre.engine.worker import MARKS, Summary, Worker, where
 from cobre.events import WorkerInfo
 from cobre.supervisor import HealthSample
 from cobre.transport.environment import settings_of
@@ -40,7 +40,7 @@ class Executor:
 
     hang_timeout: seconds after which a worker that works and gives no sign of life is ended. memory_limit: bytes that a
     worker may hold. faults: what workers are to do to themselves, see ``Worker``. Workers are starting when this
-    returns; ``meet`` waits for them. Raises ValidationError for faults that make no sense.
+    returns; ``meet`` waits for them.
     """
 
     def __init__(
@@ -52,15 +52,12 @@ class Executor:
         memory_limit: int | None = None,
         faults: str | None = None,
     ) -> None:
-        if faults is not None:
-            check_faults(faults, size)
         self._place, self.size = place, size
-        self._hang_timeout = hang_timeout
+        self._patience = _patience(place.backend, hang_timeout)
         self._relay = Relay()
         self._lock = threading.Lock()
         self._failures: list[Failure] = []
         self._pending = 0
-        self._began = time.perf_counter()
         self._system = ActorSystem(together=True)
         limits = Limits(memory_bytes=memory_limit, hang_seconds=hang_timeout)
         level = logging.getLogger("cobre").getEffectiveLevel()
@@ -94,10 +91,9 @@ class Executor:
     def meet(self) -> None:
         """Forms the group. Raises WorkerError."""
         place, workers = self._place, self._workers
-        patience = _patience(place.backend, self._hang_timeout)
-        others: Mapping[str, Any] = {**place.others, **patience}
+        others: Mapping[str, Any] = {**place.others, **self._patience}
         self._begin(self.size)
-        waiting = [self._watch(0, workers[0].meet.remote(**place.first, **patience))]
+        waiting = [self._watch(0, workers[0].meet.remote(**place.first, **self._patience))]
         if place.announced and self.size > 1:
             told = self._relay.take()
             if told is not None:

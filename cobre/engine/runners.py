@@ -11,7 +11,7 @@ from cobre.engine.executor import Executor, Heard
 from cobre.engine.placement import check_machine, check_shared_memory, choose_place, shared_bytes
 from cobre.engine.progress import progress_event
 from cobre.engine.sharing import Packed
-from cobre.engine.worker import Progress, Trained
+from cobre.engine.worker import Progress, Trained, check_faults
 from cobre.events import ProgressCallback, ProgressEvent, WorkerInfo
 from cobre.sddp.policy import Policy
 from cobre.sddp.problem import Problem
@@ -49,7 +49,7 @@ class OnWorkers:
     """The algorithm on ``size`` processes, which a ``with`` block owns; they start at once.
 
     backend: ``shm`` or ``tcp``. The other arguments are those of ``Executor``. Raises ValidationError where this
-    machine has no room for so many, CommError for an address that is none.
+    machine has no room for so many or the faults make no sense, CommError for an address that is none.
     """
 
     def __init__(
@@ -61,6 +61,8 @@ class OnWorkers:
         memory_limit: int | None = None,
         faults: str | None = None,
     ) -> None:
+        if faults is not None:
+            check_faults(faults, size)
         check_machine(size)
         self._backend, self._size = backend, size
         self._executor = Executor(

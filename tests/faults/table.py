@@ -132,12 +132,13 @@ def run(cell: Cell) -> cobre.WorkerError | None:
     way, moment = WAYS[cell.how], MOMENTS[cell.when]
     given: dict[str, Any] = {"num_workers": 2, "backend": cell.backend}
     given |= {"hang_timeout": way.hang_timeout, "memory_limit": way.memory_limit}
+    trained = policy() if moment.simulates else None
     with ExitStack() as stack:
         stack.enter_context(faults.inject(rank=VICTIM, how=cell.how, when=cell.when, **moment.place))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         try:
-            if moment.simulates:
-                cobre.simulate(problem(), policy(), SETTINGS, output_directory=folder / "out", **given)
+            if trained is not None:
+                cobre.simulate(problem(), trained, SETTINGS, output_directory=folder / "out", **given)
             else:
                 cobre.train(problem(), SETTINGS, **given)
         except cobre.WorkerError as error:

@@ -1,0 +1,68 @@
+"""Parents of workers that are killed: a script that trains without end, and what is left when it is gone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[2]
+ENDLESS = """
+import sys
+sys.path.insert(0, {root!r})
+import cobre
+from tests.sddp.small import cascade
+settings = {{
+    "training.selection": {{"method": "sampled", "forward_passes": 4}},
+    "training.stopping_rules": [{{"type": "iteration_limit", "limit": 100000000}}],
+}}
+print("ready", flush=True)
+cobre.train(cascade(), settings, {callback}, {backend!r}, num_workers={workers})
+"""
+TELLING = 'lambda event: print("iteration", event.iteration, flush=True)'
+
+
+def endless(backend: str, workers: int = 2, callback: str = "None", **further: object) -> subprocess.Popen[str]:
+    """The script in a process of its own. further: arguments of Popen."""
+    code = ENDLESS.format(root=str(ROOT), backend=backend, workers=workers, callback=callback)
+    given = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | further
+    return subprocess.Popen([sys.executable, "-c", code], **given)  # type: ignore[call-overload, no-any-return]
+
+
+def killed_after(seconds: float, backend: str, workers: int = 2, limit: float = 10.0) -> tuple[int, float, list[str]]:
+    """Kills the parent so many seconds after it is ready, by SIGKILL.
+
+    How many workers there were then, the seconds until all of them were gone (the limit, where some never went), and
+    the names that are left in shared memory.
+    """
+    before = set(os.listdir("/dev/shm"))
+    process = endless(backend, workers)
+    children: list[psutil.Process] = []
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(seconds)
+        children = psutil.Process(process.pid).children(recursive=True)
+    finally:
+        process.kill()
+        began = time.monotonic()
+    while (alive := [child for child in children if _lives(child)]) and time.monotonic() < began + limit:
+        time.sleep(0.001)
+    took = time.monotonic() - began
+    left = [name for name in os.listdir("/dev/shm") if name.startswith("cobre") and name not in before]
+    for child in alive:
+        child.kill()
+    process.communicate()
+    return len(children), took, left
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Without a parent, it is for the system to collect what is left of it: that may take it a while."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
