@@ -5,9 +5,9 @@
 Two loads: the case as it is, and with eight times its forward passes, so with eight times the LPs an iteration. Each
 run trains in a process of its own, one number of workers after the other, in several rounds, so that what disturbs the
 machine for a while disturbs them alike. Printed are medians: seconds of the training loop, also as a part of one
-worker's in the same round; seconds inside collectives as a part of the loop (mean over the workers: passing data on, and
-waiting for slower ones); processor seconds of all workers, as a part of one worker's; seconds from the call until the
-first iteration begins (a run of its own, of one iteration). Every run must come to the same bound, to the bit.
+worker's in the same round; seconds inside collectives as a part of the loop (mean over the workers: passing data on,
+and waiting for slower ones); processor seconds of all workers, as a part of one worker's; seconds from the call until
+the first iteration begins (a run of its own, of one iteration). Every run must come to the same bound, to the bit.
 """
 
 from __future__ import annotations

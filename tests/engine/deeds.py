@@ -39,7 +39,7 @@ from cobre.sddp.training import IterationRecord, TrainingOutcome, train
 from cobre.transport import Communicator
 from tests.sddp.small import cascade
 
-_PLAIN = TrainingSettings(Sampled(5), (IterationLimit(4),), seed=5)
+_PLAIN = TrainingSettings(Sampled(3), (IterationLimit(4),), seed=5)
 _SIMULATION = SimulationSettings(Sampled(37), seed=3, block=4)
 
 
@@ -53,7 +53,7 @@ def _selecting(method: Any, **further: Any) -> TrainingSettings:
 
 # problem (keywords of ``cascade``), settings of the training, settings of the simulation
 CASES: dict[str, tuple[dict[str, Any], TrainingSettings, SimulationSettings]] = {
-    "five passes": ({}, _PLAIN, _SIMULATION),
+    "three passes": ({}, _PLAIN, _SIMULATION),
     "one pass": ({"openings": 9}, _with(passes=Sampled(1)), replace(_SIMULATION, block=None)),
     "two openings a unit": ({}, _with(openings_per_unit=2), _SIMULATION),
     "one stage": ({"stages": 1}, _PLAIN, _SIMULATION),
@@ -102,8 +102,8 @@ def trained_bits(outcome: TrainingOutcome) -> bytes:
     return repr(outcome.reason).encode() + b"".join(parts)
 
 
-def all_bits(communicator: Communicator) -> dict[str, str]:
-    return {name: bits(name, CommExchange(communicator)) for name in CASES}
+def bits_of(communicator: Communicator, names: list[str]) -> dict[str, str]:
+    return {name: bits(name, CommExchange(communicator)) for name in names}
 
 
 def blocks_of(communicator: Communicator, name: str) -> list[tuple[int, bytes]]:
@@ -195,7 +195,7 @@ class Recorder:
 def watched(communicator: Communicator) -> tuple[list[Any], float]:
     recorder = Recorder()
     exchange = CommExchange(communicator, recorder)
-    train(problem("five passes"), replace(_PLAIN, stopping=(IterationLimit(1),)), exchange=exchange)
+    train(problem("three passes"), replace(_PLAIN, stopping=(IterationLimit(1),)), exchange=exchange)
     return recorder.seen, exchange.seconds
 
 
@@ -219,7 +219,7 @@ def stopping(communicator: Communicator) -> tuple[str, int]:
     def observe(record: IterationRecord) -> bool:
         return record.iteration < (2 if communicator.rank == 0 else 1)
 
-    outcome = train(problem("five passes"), _PLAIN, exchange=CommExchange(communicator), observe=observe)
+    outcome = train(problem("three passes"), _PLAIN, exchange=CommExchange(communicator), observe=observe)
     return outcome.reason, len(outcome.records)
 
 
@@ -232,11 +232,11 @@ def shared_problem(communicator: Communicator, make: Callable[[], Any]) -> tuple
 
 
 def plain_problem() -> Problem:
-    return problem("five passes")
+    return problem("three passes")
 
 
 def reference_bits() -> str:
-    outcome = train(problem("five passes"), _PLAIN, exchange=SERIAL)
+    outcome = train(problem("three passes"), _PLAIN, exchange=SERIAL)
     return hashlib.sha256(trained_bits(outcome)).hexdigest()
 
 

@@ -16,32 +16,36 @@ from cobre.sddp.training import train
 from cobre.testing.ranks import RankGroup, RankHost
 from tests.engine import deeds
 
-GROUPS = [("shm", 1), ("shm", 2), ("shm", 3), ("shm", 4), ("shm", 7), ("tcp", 2), ("tcp", 3), ("tcp", 7)]
+SIZES = (1, 2, 3, 4, 7)
+SOME = ["one pass", "enumerated", "lazy and capped"]  # what asks most of the exchange
+EVERYTHING = [("shm", 2), ("tcp", 7)]  # the other groups compute only some of the cases
 
 
 @cache
-def reference() -> dict[str, str]:
-    return {name: deeds.bits(name, SERIAL) for name in deeds.CASES}
+def reference(name: str) -> str:
+    return deeds.bits(name, SERIAL)
 
 
-@pytest.mark.parametrize(("kind", "size"), GROUPS)
+@pytest.mark.parametrize(("kind", "size"), list(itertools.product(("shm", "tcp"), SIZES)))
 def test_ranks_give_the_bits_of_one_process(kind: str, size: int, rank_host: RankHost) -> None:
+    names = list(deeds.CASES) if (kind, size) in EVERYTHING else SOME
+    expected = {name: reference(name) for name in names}
     with RankGroup(kind, size, host=rank_host) as group:
-        for found in group.values(deeds.all_bits):
-            assert found == reference()
+        for found in group.values(deeds.bits_of, names):
+            assert found == expected
 
 
 @pytest.mark.parametrize("name", deeds.CASES)
 def test_the_order_of_the_units_changes_no_bit(name: str) -> None:
-    assert {deeds.bits(name, Shuffled(seed)) for seed in range(2)} == {reference()[name]}
+    assert deeds.bits(name, Shuffled(1)) == reference(name)
 
 
 def test_the_cases_differ() -> None:
     """A digest that said nothing would agree with itself."""
-    assert len(set(reference().values())) >= len(deeds.CASES) - 2
+    assert len({reference(name) for name in deeds.CASES}) >= len(deeds.CASES) - 2
 
 
-@pytest.mark.parametrize(("name", "size"), [("five passes", 3), ("one pass", 7), ("enumerated", 2)])
+@pytest.mark.parametrize(("name", "size"), [("three passes", 3), ("one pass", 7), ("enumerated", 2)])
 def test_blocks_of_scenarios_are_those_of_one_process(name: str, size: int, rank_host: RankHost) -> None:
     problem, training, simulation = deeds.problem(name), *deeds.CASES[name][1:]
     expected: dict[int, bytes] = {}

@@ -20,7 +20,7 @@ from cobre.sddp.training import train
 from cobre.testing.ranks import RankGroup, RankHost
 from tests.engine import deeds
 
-NAME = "five passes"
+NAME = "three passes"
 
 
 def test_workers_tell_every_iteration_and_rank_0_has_the_outcome(rank_host: RankHost) -> None:
@@ -152,7 +152,7 @@ def test_training_brings_no_reader_of_cases_or_files_into_a_worker() -> None:
     code = (
         "import sys; from tests.engine import deeds; from cobre.engine.worker import Worker\n"
         "worker = Worker(0, 1, 'shm', surroundings=deeds.Tape()); worker.meet(name='test-of-imports')\n"
-        "worker.train(deeds.problem('five passes'), deeds.CASES['five passes'][1]); worker.close()\n"
+        "worker.train(deeds.problem('three passes'), deeds.CASES['three passes'][1]); worker.close()\n"
         "print(*[name for name in sys.modules if name.split('.')[0] in "
         "('pyarrow', 'pydantic', 'highspy', 'typer', 'rich', 'asyncio', 'zmq') or name.startswith('cobre.hydro')])"
     )
