@@ -14,10 +14,11 @@ class Tail:
     """The last ``size`` bytes of what a process wrote."""
 
     def __init__(self, size: int = 16384) -> None:
-        self._size = size
+        self._size, self._written = size, 0
         self._kept = bytearray()
 
     def add(self, data: bytes) -> None:
+        self._written += len(data)
         self._kept += data
         if len(self._kept) > 2 * self._size:
             del self._kept[: -self._size]
@@ -25,7 +26,7 @@ class Tail:
     def text(self) -> str:
         """What was kept, from the start of a line on where something before it was lost."""
         kept = bytes(self._kept[-self._size :])
-        if len(self._kept) > self._size:
+        if self._written > self._size:
             kept = kept[kept.find(b"\n") + 1 :]
         return kept.decode(errors="replace")
 
