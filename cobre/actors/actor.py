@@ -109,6 +109,8 @@ class Actor:
             payload = dump_plain((method, args, None))
             if len(payload) >= OUT_OF_BAND or not connection.submit_plain(future, payload):
                 self._submit(future, Dumped(payload, [], []))
+        if len(pending) > 1 and not self._line.armed:
+            self._line.arm()
         if timeout is not None:
             self._replies.at(time.monotonic() + timeout, lambda: self._late(future, timeout))
         return future
@@ -174,6 +176,11 @@ class Actor:
         """Has it called in the thread that answers."""
         self._replies.post(demand)
 
+    def listen(self) -> None:
+        """Has the thread that answers listen to the worker."""
+        if not self._line.armed:
+            self._line.arm()
+
     def read_for(self, future: CallFuture, deadline: float | None, stop: Callable[[], bool]) -> None:
         """Reads answers in the calling thread until this one has come, where that can be."""
         if self.spec.on_event is None:  # events are heard before the answers that follow them
@@ -212,6 +219,7 @@ class Actor:
             if self._failure is None:
                 self._failure = self._closed
             process = self._line.process
+        self.listen()  # a worker that cannot write its answer cannot stop
         if kill:
             process.kill()
         else:

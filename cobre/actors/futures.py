@@ -38,6 +38,9 @@ class Asked(Protocol):
     def read_for(self, future: CallFuture, deadline: float | None, stop: Callable[[], bool]) -> None:
         """Reads answers in the calling thread, if nobody else does, until this one has come; else returns at once."""
 
+    def listen(self) -> None:
+        """Has the thread that answers listen, which it may have left to those who wait."""
+
     def failed(self) -> None:
         """A call has failed: those who wait for several look."""
 
@@ -73,6 +76,7 @@ class CallFuture(Future[Any]):
                     self._waiters: list[Any] = []
                     self._done_callbacks: list[Any] = []
                     made = self._made = threading.Condition()
+            self._asked.listen()  # whoever looks waits for the reply thread
         return made
 
     @property
@@ -144,6 +148,10 @@ class CallFuture(Future[Any]):
                 if self._state != _PENDING or stop() or (left is not None and left <= 0):
                     return
                 self._condition.wait(left)
+
+    def listen(self) -> None:
+        """Has it answered as soon as the answer is there, whether anybody waits for it or not."""
+        self._asked.listen()
 
     def look(self) -> None:
         """Has those who wait in ``settle`` ask their ``stop``."""

@@ -1,7 +1,8 @@
 """A worker's process with the connection to it, and the threads that take turns in reading from it.
 
 Usually the reply thread reads. A thread that waits for an answer reads it itself where it can: that spares the way
-through the other thread, which costs more than all else in a small call.
+through the other thread, which costs more than all else in a small call. After that nobody listens until there is a
+reason to: a second call without an answer, or anybody who looks at a future in another way than by waiting like that.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ class Line:
         self._replies = replies
         self._descriptor = -1 if calls is None else calls.fileno()
         self._reading = threading.Lock()
+        self._turns = threading.Lock()  # guards the next two; never held while anything is waited for
+        self.armed = True  # whether the reply thread listens
         self._reader = 0  # the thread that reads in the reply thread's place
         self._leaving = calls is None
         self._pokes = -1
@@ -74,25 +77,47 @@ class Line:
     def _look(self) -> None:
         """In the reply thread: there is something to write, or to wait for."""
         self.connection.flush()
-        if self._reader:
-            self.poke()
-        else:
-            self._replies.expect(self)
+        with self._turns:
+            if not self._reader:
+                self._replies.expect(self)
+                self.armed = True
+                return
+        self.poke()
+
+    def arm(self) -> None:
+        """Has the reply thread listen, unless a thread reads in its place: that one arms it at its end if need be."""
+        with self._turns:
+            if not self.armed and not self._reader:
+                self.armed = self._replies.spare(self._descriptor, False, self.connection.blocked)
 
     def read_for(self, future: CallFuture, deadline: float | None, stop: Callable[[], bool]) -> None:
         """Reads in the calling thread until ``future`` is answered; returns at once where that cannot be."""
         if self._pokes < 0 or not self._reading.acquire(blocking=False):
             return
         try:
-            if not self._leaving and self._replies.spare(self._descriptor, True):
-                self._reader, future.reader = threading.get_ident(), self
+            if not self._leaving and self._take_turn():
+                future.reader = self
                 try:
                     self._read_until(future, deadline, stop)
                 finally:
-                    self._reader, future.reader = 0, None
-                    self._replies.spare(self._descriptor, False, self.connection.blocked)
+                    future.reader = None
+                    self._end_turn()
         finally:
             self._reading.release()
+
+    def _take_turn(self) -> bool:
+        with self._turns:
+            if self.armed and not self._replies.spare(self._descriptor, True):
+                return False
+            self.armed = False
+            self._reader = threading.get_ident()
+        return True
+
+    def _end_turn(self) -> None:
+        with self._turns:
+            self._reader = 0
+        if self.connection.pending or self.connection.blocked:
+            self.arm()
 
     def _read_until(self, future: CallFuture, deadline: float | None, stop: Callable[[], bool]) -> None:
         wait: float | None = None

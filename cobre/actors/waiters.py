@@ -69,6 +69,9 @@ class Waiters:
             if any(map(_has_failed, futures)):
                 return
             for future in futures:
+                if future.pending:
+                    future.listen()  # so that its failure is seen while another is waited for
+            for future in futures:
                 if not future.pending:
                     continue
                 waiter.current = future

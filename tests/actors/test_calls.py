@@ -60,6 +60,39 @@ def test_a_thread_that_comes_too_late_to_read_goes_on_listening(worker: ActorHan
         assert worker.echo.remote(number).result(SOON) == number
 
 
+def test_who_looks_without_waiting_sees_the_answer(worker: ActorHandle) -> None:
+    for look in (
+        lambda future: future.done(),
+        lambda future: not future.running() and future.done(),
+        lambda future: bool(concurrent.futures.wait([future], 0.01).done),
+    ):
+        assert worker.echo.remote(1).result(SOON) == 1  # from here on nobody listens
+        future = worker.echo.remote(2)
+        deadline = time.monotonic() + SOON
+        while not look(future) and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert future.result(0) == 2
+
+
+def test_callbacks_are_called_where_nobody_waits(worker: ActorHandle) -> None:
+    for number in range(20):
+        assert worker.echo.remote(1).result(SOON) == 1
+        called = threading.Event()
+        worker.echo.remote(number).add_done_callback(lambda _, called=called: called.set())
+        assert called.wait(SOON)
+
+
+def test_a_large_answer_that_nobody_reads_holds_nothing_up(system: ActorSystem, worker: ActorHandle) -> None:
+    assert worker.echo.remote(1).result(SOON) == 1
+    held = [worker.zeros.remote(100_000).result(SOON) for _ in range(40)]  # later ones come through the stream
+    unread = worker.zeros.remote(1_000_000)
+    report = worker.stop()
+    assert report is not None
+    assert report.exit_code == 0
+    assert unread.exception(SOON) is None or unread.exception().kind == "Closed"
+    assert len(held) == 40
+
+
 def test_many_threads_wait_for_one_future(worker: ActorHandle) -> None:
     future = worker.sleep.remote(0.2)
     with concurrent.futures.ThreadPoolExecutor(5) as pool:
