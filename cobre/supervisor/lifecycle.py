@@ -196,7 +196,8 @@ class _Member:
     grace: Grace | None = None
     deadline: float = math.inf
     beats: int = -1
-    moved: float = 0.0
+    looked: float = 0.0  # when the last sample was taken
+    still: float = 0.0  # seconds without a sign of life, as far as somebody looked
 
 
 class Lifecycle:
@@ -241,7 +242,7 @@ class Lifecycle:
             case LaunchFailed():
                 return self._gone(member, "not started", member.step >= Step.ASKED, event)
             case Ready() if member.step < Step.RUNNING:
-                member.step, member.deadline, member.moved = Step.RUNNING, math.inf, event.at
+                member.step, member.deadline, member.still = Step.RUNNING, math.inf, 0.0
             case Sampled():
                 return self._sampled(member, event)
             case Ended():
@@ -254,13 +255,13 @@ class Lifecycle:
     def _added(self, event: Added) -> list[Instruction]:
         if event.key in self._members:
             return []
-        self._members[event.key] = _Member(event.key, event.limits, event.at, moved=event.at)
+        self._members[event.key] = _Member(event.key, event.limits, event.at, looked=event.at)
         return [Launch(event.key)]
 
     def _launched(self, member: _Member, at: float) -> list[Instruction]:
         if member.launched:
             return []
-        member.launched, member.began, member.moved = True, at, at
+        member.launched, member.began, member.looked = True, at, at
         if member.step == Step.LAUNCHING:
             member.step = Step.STARTING
             member.deadline = math.inf if member.limits.start_seconds is None else at + member.limits.start_seconds
@@ -301,10 +302,14 @@ class Lifecycle:
         if limits.memory_bytes is not None and seen.memory_bytes > limits.memory_bytes:
             return self._kill(member, "memory limit")
         idle = not seen.stopped and (seen.waiting or not seen.busy)
+        since, member.looked = seen.at - member.looked, seen.at
         if seen.beats != member.beats or idle or member.step > Step.RUNNING:
-            member.beats, member.moved = seen.beats, seen.at
-        elif limits.hang_seconds is not None and seen.at - member.moved >= limits.hang_seconds:
-            return self._condemn(member, "hang", seen.at)
+            member.beats, member.still = seen.beats, 0.0
+        elif limits.hang_seconds is not None:
+            # Whoever has not looked for long was held up itself (Ctrl-Z stops all of a run): it takes a second look.
+            member.still += min(since, 0.5 * limits.hang_seconds)
+            if member.still >= limits.hang_seconds:
+                return self._condemn(member, "hang", seen.at)
         return []
 
     def _condemn(self, member: _Member, cause: str, at: float) -> list[Instruction]:

@@ -128,7 +128,8 @@ def test_what_we_did_is_the_cause_only_where_the_end_looks_like_it(
     if before == "killed":
         assert machine.handle(KillAsked(0.0, (1,), "killed")) == [Kill(1)]
     if before == "condemned":
-        assert machine.handle(sample(9.0, busy=True)) == []
+        for at in (9.0, 10.5):
+            assert machine.handle(sample(at, busy=True)) == []
         assert machine.handle(sample(12.0, busy=True)) == [Show(1)]
         assert machine.handle(Ended(13.0, 1, code, signal)) == [Report(1, cause, deliberate, code, signal, 13.0)]
         return
@@ -195,12 +196,22 @@ def test_a_launch_that_fails_is_an_end(wanted: bool) -> None:
 
 def test_a_hang_is_to_be_busy_without_a_beat_for_too_long() -> None:
     machine = running(limits=Limits(hang_seconds=3.0))
-    assert machine.handle(sample(1.0, busy=True, beats=1)) == []
-    assert machine.handle(sample(3.9, busy=True, beats=1)) == []
+    for at in (1.0, 2.0, 3.0, 3.9):
+        assert machine.handle(sample(at, busy=True, beats=1)) == []
     assert machine.handle(sample(4.0, busy=True, beats=1)) == [Show(1)]
     assert machine.handle(sample(4.1, busy=True, beats=1)) == []
     assert machine.handle(Tick(4.0 + SHOWING)) == [Kill(1)]
     assert machine.handle(Ended(4.1, 1, None, "SIGKILL")) == [Report(1, "hang", False, None, "SIGKILL", 4.1)]
+
+
+def test_a_supervisor_that_was_held_up_itself_looks_again() -> None:
+    """As after Ctrl-Z and fg, which stop and continue all of a run: nobody moved, and nobody hangs."""
+    machine = running(limits=Limits(hang_seconds=3.0))
+    assert machine.handle(sample(1.0, busy=True, beats=1)) == []
+    assert machine.handle(sample(1000.0, busy=True, beats=1)) == []
+    assert machine.handle(sample(1000.5, busy=True, beats=2)) == []
+    assert machine.handle(sample(2000.0, busy=True, beats=2)) == []
+    assert machine.handle(sample(2001.6, busy=True, beats=2)) == [Show(1)]
 
 
 @pytest.mark.parametrize("words", [{"busy": False}, {"busy": True, "waiting": True}])
@@ -208,7 +219,8 @@ def test_one_that_is_idle_or_waits_for_others_does_not_hang(words: dict[str, boo
     machine = running(limits=Limits(hang_seconds=3.0))
     for at in range(1, 100):
         assert machine.handle(sample(float(at), **words)) == []
-    assert machine.handle(sample(100.0, busy=True)) == []  # from now on it counts
+    for at in (100.0, 101.0):  # from now on it counts
+        assert machine.handle(sample(at, busy=True)) == []
     assert machine.handle(sample(102.0, busy=True)) == [Show(1)]
 
 
@@ -216,13 +228,15 @@ def test_one_that_is_idle_or_waits_for_others_does_not_hang(words: dict[str, boo
 def test_one_that_is_stopped_hangs_whatever_its_board_says(words: dict[str, bool]) -> None:
     machine = running(limits=Limits(hang_seconds=3.0))
     machine.handle(sample(1.0, **words))
-    assert machine.handle(sample(2.0, stopped=True, **words)) == []
+    for at in (2.0, 3.0, 3.5):
+        assert machine.handle(sample(at, stopped=True, **words)) == []
     assert machine.handle(sample(5.0, stopped=True, **words)) == [Show(1)]
 
 
 def test_one_that_hangs_can_still_be_stopped_in_good_order() -> None:
     machine = running(limits=Limits(hang_seconds=3.0))
-    machine.handle(sample(1.0, busy=True))
+    for at in (1.0, 2.5):
+        machine.handle(sample(at, busy=True))
     assert machine.handle(sample(4.0, busy=True)) == [Show(1)]
     assert machine.handle(StopAsked(4.1, (1,), GRACE)) == [Ask(1)]
     assert machine.handle(Tick(4.0 + SHOWING)) == []
