@@ -12,7 +12,7 @@ import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
 ENDLESS = """
-import sys
+import json, os, signal, sys
 sys.path.insert(0, {root!r})
 import cobre
 from tests.sddp.small import cascade
@@ -21,9 +21,14 @@ settings = {{
     "training.stopping_rules": [{{"type": "iteration_limit", "limit": 100000000}}],
 }}
 print("ready", flush=True)
-cobre.train(cascade(), settings, {callback}, {backend!r}, num_workers={workers})
+try:
+    cobre.train(cascade(), settings, {callback}, {backend!r}, num_workers={workers})
+except cobre.WorkerError as error:
+    told = {{name: getattr(error, name) for name in ("rank", "exit_code", "kind")}}
+    print(json.dumps(told | {{"failures": error.context["failures"]}}))
 """
 TELLING = 'lambda event: print("iteration", event.iteration, flush=True)'
+STOPPING = "lambda event: os.kill(os.getpid(), signal.SIGSTOP)"
 
 
 def endless(backend: str, workers: int = 2, callback: str = "None", **further: object) -> subprocess.Popen[str]:
@@ -50,7 +55,7 @@ def killed_after(seconds: float, backend: str, workers: int = 2, limit: float = 
     finally:
         process.kill()
         began = time.monotonic()
-    while (alive := [child for child in children if _lives(child)]) and time.monotonic() < began + limit:
+    while (alive := [child for child in children if lives(child)]) and time.monotonic() < began + limit:
         time.sleep(0.001)
     took = time.monotonic() - began
     left = [name for name in os.listdir("/dev/shm") if name.startswith("cobre") and name not in before]
@@ -60,7 +65,15 @@ def killed_after(seconds: float, backend: str, workers: int = 2, limit: float = 
     return len(children), took, left
 
 
-def _lives(process: psutil.Process) -> bool:
+def ended(processes: list[psutil.Process], seconds: float = 10.0) -> bool:
+    """Whether all of them do not live any more, after so many seconds at most."""
+    deadline = time.monotonic() + seconds
+    while any(lives(process) for process in processes) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return not any(lives(process) for process in processes)
+
+
+def lives(process: psutil.Process) -> bool:
     """Without a parent, it is for the system to collect what is left of it: that may take it a while."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
