@@ -45,7 +45,7 @@ def test_exit_codes_are_those_of_the_page() -> None:
     assert listed == set(ExitCode)
 
 
-@pytest.mark.parametrize("command", ["validate", "train", "simulate", "run", "report"])
+@pytest.mark.parametrize("command", ["validate", "train", "simulate", "run", "worker", "report"])
 def test_options_are_those_of_the_page(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     page = (ROOT / "docs" / "command-line.md").read_text()
     assert main([command, "--help"]) == 0
