@@ -35,7 +35,9 @@ def work(terminal: Terminal, request: Request, simulated: bool | None) -> ExitCo
         with member:
             case, ready = share(member.communicator, partial(_read, shown, request))
             request = replace(request, member=member, work=ready)
-            return (_lead if rank == 0 else _follow)(terminal, interrupts, case, request, simulated)
+            code = (_lead if rank == 0 else _follow)(terminal, interrupts, case, request, simulated)
+            member.communicator.barrier()  # schedulers end a step with its first rank: none leaves before all is written
+            return code
 
 
 def _lead(terminal: Terminal, interrupts: Interrupts, case: Case, request: Request, simulated: bool | None) -> ExitCode:
