@@ -29,15 +29,14 @@ def work(terminal: Terminal, request: Request, simulated: bool | None) -> ExitCo
     shown = terminal if rank == 0 else Terminal(quiet=True, verbose=terminal.verbose)
     member = AsRank(rank, size, backend, log_level=_level(terminal), faults=fault_plan())
     parts = ("training", "policy", "simulation")
-    with Interrupts() as interrupts:
+    with Interrupts() as interrupts, member:
         if rank == 0:
-            RunFolder(request.folder, parts).discard_if_empty()
-        with member:
-            case, ready = share(member.communicator, partial(_read, shown, request))
-            request = replace(request, member=member, work=ready)
-            code = (_lead if rank == 0 else _follow)(terminal, interrupts, case, request, simulated)
-            member.communicator.barrier()  # schedulers end a step with its first rank: none leaves before all is written
-            return code
+            RunFolder(request.folder, parts).discard_if_empty()  # here, so that its failure reaches the others
+        case, ready = share(member.communicator, partial(_read, shown, request))
+        request = replace(request, member=member, work=ready)
+        code = (_lead if rank == 0 else _follow)(terminal, interrupts, case, request, simulated)
+        member.communicator.barrier()  # schedulers end a step with its first rank: none leaves before all is written
+        return code
 
 
 def _lead(terminal: Terminal, interrupts: Interrupts, case: Case, request: Request, simulated: bool | None) -> ExitCode:

@@ -67,6 +67,16 @@ def test_what_is_wrong_is_said_by_every_rank_before_any_work(case: Path, tmp_pat
     assert not (tmp_path / "out").exists()
 
 
+def test_an_output_folder_that_is_taken_ends_all_ranks(case: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("precious")
+    ranks = [start_rank(mine, case, "-o", tmp_path / "out") for mine in place("shm", 2)]
+    outcomes = [finish(rank) for rank in ranks]
+    assert [outcome.code for outcome in outcomes] == [5, 6], outcomes
+    assert "not empty" in outcomes[0].err
+    assert "not empty" in outcomes[1].err
+
+
 def test_a_rank_that_is_killed_ends_the_others(case: Path, tmp_path: Path) -> None:
     ranks = [start_rank(mine, case, "-o", tmp_path / "out", *ENDLESS) for mine in place("shm", 3)]
     wait_for(ranks[0], "iteration ")
