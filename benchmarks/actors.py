@@ -171,7 +171,7 @@ def median_of(call: Callable[[], Any], times: int) -> float:
 def measure(calls: dict[str, Any]) -> dict[str, float]:
     """One round of one system."""
     call = calls["call"]
-    call(b"")  # the worker is up
+    call(KILOBYTE)  # the worker is up
     found = idle(calls["pid"]) if "pid" in calls else {}
     for _ in range(300):
         call(KILOBYTE)
