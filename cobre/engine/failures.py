@@ -36,6 +36,7 @@ _OWN_DOING = {
 _CRASHED = "the worker's stderr may say more; run with num_workers=1 to see whether the crash is in the solver"
 _KILLED = "something sent it that signal: the system's log (journalctl -k) may tell, or what else runs on this machine"
 _EXITED = "something in the worker ended the process by itself: its stderr may say what"
+_APART = "the workers lost each other although none of them ended: run it again, inside one host with backend='shm'"
 _RAISED = "the error in 'inner' is the worker's own; its traceback is its cause"
 
 
@@ -115,7 +116,8 @@ def _how(told: Mapping[str, Any]) -> str:
 def _of_an_exception(failure: Failure) -> WorkerError:
     inner = failure.error
     if not isinstance(inner, CobreError):
-        wrapped = CobreError(f"{type(inner).__name__}: {inner}", kind=type(inner).__name__)
+        name = type(inner).__name__
+        wrapped = CobreError(f"{name}: {inner}".removesuffix(": "), kind=name)
         wrapped.__cause__ = inner.__cause__
         inner = wrapped
     return WorkerError(
@@ -125,8 +127,16 @@ def _of_an_exception(failure: Failure) -> WorkerError:
         inner=inner,
         kind="WorkerFailed",
         context=_context(failure, {"cause": "raised"}),
-        suggestion=inner.suggestion or _RAISED,
+        suggestion=_advice_after(failure, inner),
     )
+
+
+def _advice_after(failure: Failure, inner: CobreError) -> str:
+    if isinstance(failure.error, MemoryError):
+        return _KILLED_FOR_MEMORY
+    if is_echo(failure):  # and nothing was seen that it is one of
+        return _APART
+    return inner.suggestion or _RAISED
 
 
 def _context(failure: Failure, told: Mapping[str, Any]) -> dict[str, Any]:

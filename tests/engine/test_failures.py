@@ -95,6 +95,19 @@ def test_echoes_alone_are_reported_as_they_are() -> None:
     error = worker_error([Failure(2, lost("Aborted")), Failure(0, lost("Aborted"))])
     assert error.rank == 2
     assert isinstance(error.inner, CommError)
+    assert "lost each other" in str(error.suggestion)
+
+
+def test_want_of_memory_that_was_raised_has_its_advice() -> None:
+    error = worker_error([Failure(2, MemoryError())])
+    assert error.message == "worker 2 failed: MemoryError"
+    assert "more memory" in str(error.suggestion)
+
+
+def test_the_end_that_was_put_to_the_others_is_no_failure() -> None:
+    stopped = ActorError("worker 0 was stopped by its owner", kind="Closed", context={"actor": "worker 0"})
+    error = worker_error([Failure(0, stopped), Failure(1, ValueError("mine"), stderr="last words")])
+    assert (error.rank, error.context["failures"], error.context["stderr"]) == (1, [], "last words")
 
 
 def test_it_survives_pickling() -> None:
