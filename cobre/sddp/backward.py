@@ -82,12 +82,10 @@ def _outcomes(
     found = np.empty((share.openings.size, 1 + stage.stage.states))
     found[:, 0], found[:, 1:] = batch.values, stage.lp.sides.slopes(batch.duals)
     parts = [(found, share.rows), (stage.encode_bases(batch.first_bases), share.firsts)]
-    if activity is not None:
-        parts.append((stage.flags(batch.active), np.ones(units, np.int64)))
     gathered = exchange.gather(*parts)
     stage.agree_on_bases(gathered[1], share.starts)
     if activity is not None:
-        stage.note_activity(gathered[2])
+        stage.note_activity(exchange.total(stage.activity(batch.active)))
     table = gathered[0].reshape(points, stage.order.size, -1).take(stage.places, axis=1)
     return table[:, :, 0], table[:, :, 1:]
 

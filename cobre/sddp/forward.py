@@ -36,20 +36,21 @@ def sampled_forward(model: Model, paths: IntArray, exchange: Exchange, activity:
     mine = np.asarray(list(exchange.assigned(count)), np.int64)
     state, ends, paths = np.repeat(initial[np.newaxis], mine.size, axis=0), np.arange(1, mine.size + 1), paths[mine]
     found = np.empty((mine.size, len(model.stages), 1 + initial.size))
-    each = np.ones(count, np.int64)
-    parts = [(found.reshape(mine.size, len(model.stages) * (1 + initial.size)), each)]
+    times: list[FloatArray] = []
     for t, stage in enumerate(model.stages):
         exchange.reached("forward", stage.iteration, t + 1)
         batch = stage.lp.solve(paths[:, t], state, ends, [stage.basis_at(0)] * mine.size, mine, activity=activity)
         state = stage.clip(batch.states)
         found[:, t, 0], found[:, t, 1:] = batch.values - stage.stage.discount * batch.cost_to_go, state
         if activity is not None:
-            parts.append((stage.flags(batch.active), each))
-    gathered = exchange.gather(*parts)
+            times.append(stage.activity(batch.active))
+    row = found.reshape(mine.size, len(model.stages) * (1 + initial.size))
+    gathered = exchange.gather((row, np.ones(count, np.int64)))[0]
     if activity is not None:
-        for stage, flags in zip(model.stages, gathered[1:], strict=True):
-            stage.note_activity(flags)
-    whole = np.ascontiguousarray(gathered[0].reshape(count, len(model.stages), -1).transpose(1, 0, 2))
+        ends = np.cumsum([part.size for part in times])[:-1]
+        for stage, part in zip(model.stages, np.split(exchange.total(np.concatenate(times)), ends), strict=True):
+            stage.note_activity(part)
+    whole = np.ascontiguousarray(gathered.reshape(count, len(model.stages), -1).transpose(1, 0, 2))
     states = [np.repeat(initial[np.newaxis], count, axis=0), *(after[:, 1:] for after in whole[:-1])]
     return Trajectories(states, [after[:, 0] for after in whole])
 
@@ -102,10 +103,6 @@ def _solve_rows(
     )
     cost = batch.values - stage.stage.discount * batch.cost_to_go
     found = np.concatenate([cost[:, np.newaxis], batch.states], axis=1)
-    parts = [(found, np.full(units, chain))]
     if activity is not None:
-        parts.append((stage.flags(batch.active), np.ones(units, np.int64)))
-    gathered = exchange.gather(*parts)
-    if activity is not None:
-        stage.note_activity(gathered[1])
-    return gathered[0]
+        stage.note_activity(exchange.total(stage.activity(batch.active)))
+    return exchange.gather((found, np.full(units, chain)))[0]

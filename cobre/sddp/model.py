@@ -110,18 +110,17 @@ class StageModel:
         columns, count = self.stage.columns + 1, self.stage.rows
         self.bases.update((start, Basis.decode(row, columns, count)) for start, row in zip(starts, rows, strict=True))
 
-    def flags(self, active: list[IntArray]) -> FloatArray:
-        """(units, cuts), 1 where a cut had a multiplier; active: the ids for each of this rank's units."""
-        flags = np.zeros((len(active), self.pool.size))
-        for row, ids in enumerate(active):
-            flags[row, ids] = 1.0
-        return flags
+    def activity(self, active: list[IntArray]) -> FloatArray:
+        """(cuts,) in how many of this rank's units each had a multiplier; active: their ids in each unit."""
+        times = np.zeros(self.pool.size)
+        for ids in active:
+            times[ids] += 1.0
+        return times
 
-    def note_activity(self, flags: FloatArray) -> None:
-        """Count the cuts that had a multiplier, by the flags of all units."""
-        times = flags.sum(axis=0).astype(np.int64)
-        self.pool.times_active[:] += times
-        self.pool.last_active[times > 0] = self.iteration
+    def note_activity(self, times: FloatArray) -> None:
+        """Count the cuts that had a multiplier, as ``activity`` has it, summed over the ranks."""
+        self.pool.times_active[:] += times.astype(np.int64)
+        self.pool.last_active[times > 0.0] = self.iteration
 
     def extend_resident(self) -> None:
         """After cuts were added to a LP that fetches others when they are violated: the new ones stay in it."""
