@@ -1,6 +1,6 @@
 """Every way in which a worker can fail, at every moment of a run, over shm and tcp, with what is left afterwards.
 
-    python benchmarks/fault_table.py [--how SIGKILL ...] [--when backward ...] [--backend shm tcp]
+    python benchmarks/fault_table.py [--how SIGKILL ...] [--when backward ...] [--backend shm tcp] [--rank 0 1]
 
 Each cell is a training (or a simulation) on two workers of which one fails; it is right when the WorkerError says all
 that it must and nothing else, and no process, thread, descriptor, segment or file is left. Prints a Markdown table, and
@@ -14,6 +14,7 @@ import os
 import platform
 import sys
 import time
+from itertools import product
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -45,13 +46,14 @@ def expected(how: str) -> str:
     return ", ".join(told)
 
 
-def printed(found: dict[table.Cell, list[str]], hows: list[str], whens: list[str], backends: list[str]) -> None:
-    print(f"| how | WorkerError | {' | '.join(whens)} |")
-    print(f"|---|---|{'---|' * len(whens)}")
-    for how in hows:
+def printed(found: dict[table.Cell, list[str]], asked: argparse.Namespace) -> None:
+    print(f"| how | WorkerError | {' | '.join(asked.when)} |")
+    print(f"|---|---|{'---|' * len(asked.when)}")
+    for how in asked.how:
         marks = []
-        for when in whens:
-            each = [found.get(table.Cell(how, when, backend)) for backend in backends]
+        for when in asked.when:
+            four = product(asked.backend, asked.rank)
+            each = [found.get(table.Cell(how, when, backend, rank)) for backend, rank in four]
             marks.append(" ".join("-" if lines is None else "wrong" if lines else "ok" for lines in each))
         print(f"| {how} | {expected(how)} | {' | '.join(marks)} |")
 
@@ -61,9 +63,10 @@ def main() -> None:
     parser.add_argument("--how", nargs="+", default=list(table.WAYS), choices=list(table.WAYS))
     parser.add_argument("--when", nargs="+", default=list(table.MOMENTS), choices=list(table.MOMENTS))
     parser.add_argument("--backend", nargs="+", default=list(table.BACKENDS), choices=list(table.BACKENDS))
+    parser.add_argument("--rank", nargs="+", default=[1], type=int, choices=range(table.SIZE))
     asked = parser.parse_args()
     began, found = time.monotonic(), dict[table.Cell, list[str]]()
-    for cell in table.cells():
+    for cell in table.cells(asked.rank):
         if cell.how in asked.how and cell.when in asked.when and cell.backend in asked.backend:
             found[cell] = tried(cell)
             for line in found[cell]:
@@ -71,8 +74,9 @@ def main() -> None:
     right = sum(not lines for lines in found.values())
     cpus = os.cpu_count()
     print(f"{right} of {len(found)} cells are right; {time.monotonic() - began:.0f} s on {cpus} cores,", end=" ")
-    print(f"Python {platform.python_version()}. In each cell: {' '.join(asked.backend)}.\n")
-    printed(found, asked.how, asked.when, asked.backend)
+    names = ", ".join(f"{backend} with rank {rank}" for backend, rank in product(asked.backend, asked.rank))
+    print(f"Python {platform.python_version()}. In each cell: {names}.\n")
+    printed(found, asked)
     sys.exit(right < len(found))
 
 

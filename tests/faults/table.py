@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
@@ -23,7 +23,7 @@ SETTINGS: dict[str, Any] = {
     "training.stopping_rules": [{"type": "iteration_limit", "limit": 3}],
     "simulation.selection": {"method": "sampled", "num_scenarios": 64},  # four blocks, two for each rank
 }
-VICTIM = 1
+SIZE = 2
 HANG_TIMEOUT = 3.0  # seconds, of those who are to hang; others have all the time
 MEMORY_LIMIT = 200_000_000
 
@@ -63,7 +63,7 @@ WAYS: dict[str, Way] = {
 
 @dataclass(frozen=True)
 class Moment:
-    """Where the fault is asked for, and where the WorkerError must say that it was."""
+    """Where the fault is asked for, and where the WorkerError must say that it was. Of a simulation: by rank 0."""
 
     place: dict[str, int]
     phase: str
@@ -77,8 +77,8 @@ MOMENTS: dict[str, Moment] = {
     "backward": Moment({"iteration": 2, "stage": 3}, "backward"),
     "bound": Moment({"iteration": 2}, "bound"),
     "collective": Moment({"iteration": 3, "stage": 2}, "backward"),  # where each stage ends in one
-    "simulation": Moment({"iteration": 4, "stage": 2}, "simulation", simulates=True),
-    "writing": Moment({"iteration": 4}, "writing", simulates=True),
+    "simulation": Moment({"iteration": 2, "stage": 2}, "simulation", simulates=True),
+    "writing": Moment({"iteration": 2}, "writing", simulates=True),
     "stopping": Moment({}, "stopping"),
 }
 
@@ -91,29 +91,36 @@ IMPOSSIBLE: dict[tuple[str, str], str] = {
 
 @dataclass(frozen=True)
 class Cell:
-    """One way to fail, one moment, one backend."""
+    """One way to fail, one moment, one backend, and the rank that fails."""
 
     how: str
     when: str
     backend: str
+    rank: int
 
     def __str__(self) -> str:
-        return f"{self.how} {self.when} {self.backend}"
+        return f"{self.how} {self.when} {self.backend} {self.rank}"
+
+    @property
+    def place(self) -> dict[str, int]:
+        """Where it fails. A simulation's blocks are the first half of rank 0, the second of rank 1."""
+        place = MOMENTS[self.when].place
+        return place | {"iteration": place["iteration"] + 2 * self.rank} if MOMENTS[self.when].simulates else place
 
 
-def cells() -> Iterator[Cell]:
+def cells(ranks: Sequence[int] = range(SIZE)) -> Iterator[Cell]:
     """All that can be."""
-    for how, when, backend in product(WAYS, MOMENTS, BACKENDS):
+    for how, when, backend, rank in product(WAYS, MOMENTS, BACKENDS, ranks):
         if (how, when) not in IMPOSSIBLE:
-            yield Cell(how, when, backend)
+            yield Cell(how, when, backend, rank)
 
 
 def sample() -> list[Cell]:
     """Death at every moment, and every other way once."""
-    deaths = [Cell("SIGKILL", when, BACKENDS[turn % 2]) for turn, when in enumerate(MOMENTS)]
+    deaths = [Cell("SIGKILL", when, BACKENDS[turn % 2], 1 - turn // 2 % 2) for turn, when in enumerate(MOMENTS)]
     ways = [how for how in WAYS if how != "SIGKILL"]
     moments = ["backward", "collective", "starting", "stopping", "forward", "writing", "connecting", "bound"]
-    others = [Cell(how, moments[turn % 8], BACKENDS[turn // 2 % 2]) for turn, how in enumerate(ways)]
+    others = [Cell(how, moments[turn % 8], BACKENDS[turn // 2 % 2], 1 - turn // 4 % 2) for turn, how in enumerate(ways)]
     return deaths + [cell for cell in others if (cell.how, cell.when) not in IMPOSSIBLE]
 
 
@@ -130,11 +137,11 @@ def policy() -> Policy:
 def run(cell: Cell) -> cobre.WorkerError | None:
     """What a run with this fault raises."""
     way, moment = WAYS[cell.how], MOMENTS[cell.when]
-    given: dict[str, Any] = {"num_workers": 2, "backend": cell.backend}
+    given: dict[str, Any] = {"num_workers": SIZE, "backend": cell.backend}
     given |= {"hang_timeout": way.hang_timeout, "memory_limit": way.memory_limit}
     trained = policy() if moment.simulates else None
     with ExitStack() as stack:
-        stack.enter_context(faults.inject(rank=VICTIM, how=cell.how, when=cell.when, **moment.place))
+        stack.enter_context(faults.inject(rank=cell.rank, how=cell.how, when=cell.when, **cell.place))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         try:
             if trained is not None:
@@ -155,12 +162,12 @@ def differences(cell: Cell, error: cobre.WorkerError | None) -> list[str]:
     if cell.how == "broken-transport":  # each rank sees the other go, and any may be the first to say so
         expected = inner in {("CommError", "RankLost"), ("CommError", "Aborted")}
         return [] if expected and error.kind == way.kind else [f"{error.kind}, inner {inner}"]
-    wanted: dict[str, Any] = {"kind": way.kind, "rank": VICTIM, "exit_code": way.exit_code, "inner": way.inner}
+    wanted: dict[str, Any] = {"kind": way.kind, "rank": cell.rank, "exit_code": way.exit_code, "inner": way.inner}
     wanted |= {"signal": way.signal, "cause": way.cause, "failures": [], **_where(cell)}
     said = {"kind": error.kind, "rank": error.rank, "exit_code": error.exit_code, "inner": inner}
     said |= {name: found.get(name) for name in ("signal", "cause", "failures", "phase", "iteration", "stage")}
     lines = [f"{name} is {said[name]!r}, not {wanted[name]!r}" for name in wanted if said[name] != wanted[name]]
-    if "injected fault: rank 1" not in found.get("stderr", ""):
+    if f"injected fault: rank {cell.rank}" not in found.get("stderr", ""):
         lines.append("its stderr is not there")
     if not isinstance(found.get("pid"), int) or not error.suggestion:
         lines.append("pid or suggestion is not there")
@@ -172,4 +179,4 @@ def _where(cell: Cell) -> dict[str, Any]:
     if cell.how == "unpicklable-result":  # which is found when it is sent
         return {"phase": "stopping", "iteration": None, "stage": None}
     stage = 1 if cell.when == "bound" else None
-    return {"phase": moment.phase, "iteration": None, "stage": stage, **moment.place}
+    return {"phase": moment.phase, "iteration": None, "stage": stage, **cell.place}
