@@ -90,16 +90,17 @@ def check_machine(workers: int) -> None:
 def shared_bytes(problem: Problem, settings: TrainingSettings | None, workers: int) -> int:
     """Bytes of shared memory that the collectives of a run may come to need, generously."""
     width = 2 + problem.initial_state.size
-    points, most = 1, 0
     passes = settings.passes if settings else None
+    points, forward, backward = 1, 0, 0
     for stage in problem.stages:
         openings = len(stage.openings)
         points = points * openings if isinstance(passes, Enumerated) else getattr(passes, "count", 1)
         basis = 5 * (stage.columns + stage.rows + 1) * openings
-        most = max(most, points * openings * width + basis)
+        backward = max(backward, points * openings * width + basis)  # a stage's outcomes and bases
+        forward += points * width  # all stages of all passes
     halves = 2
     growth = 2  # a group holds what it outgrew until all ranks have moved
-    return (1 << 20) + workers * 4096 + halves * growth * most * _NUMBER
+    return (1 << 20) + workers * 4096 + halves * growth * max(forward, backward) * _NUMBER
 
 
 def check_shared_memory(needed: int) -> None:
