@@ -3,8 +3,9 @@
     python benchmarks/kill_time.py [--kills 100] [--workers 2 4] [--backends shm tcp] [--seed 1]
 
 Each time a random worker of a training is killed by SIGKILL, from a thread beside it, at a random moment after the
-first event. The clock runs from before the kill until ``train`` has raised; that no process, thread, descriptor or
-segment is left is seen to right then, outside of the clock, without giving it any time. Printed are milliseconds.
+first event. The clock runs from before the kill until ``train`` has raised; that no process, thread or descriptor is
+left is seen to right then, outside of the clock, without giving it any time. A name in shared memory may be another
+run's, on its way: it counts if it is still there a second later. Printed are milliseconds.
 """
 
 from __future__ import annotations
@@ -69,6 +70,10 @@ def once(backend: str, workers: int, chance: random.Random) -> tuple[float, list
         told = (error.rank, error.context["signal"], error.context["failures"])
     killer.join()
     wrong = snapshot().beyond(before)
+    if any(line.startswith("segments") for line in wrong):
+        time.sleep(1.0)
+        names = snapshot().beyond(before)
+        wrong = [line for line in wrong if not line.startswith("segments") or line in names]
     if told != (killer.rank, "SIGKILL", []):
         wrong.append(f"rank {killer.rank} was killed, and {told} was said")
     return took, wrong

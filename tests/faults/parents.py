@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import psutil
+
+from cobre.transport.segment import DIRECTORY, PREFIX, Segment
 
 ROOT = Path(__file__).resolve().parents[2]
 ENDLESS = """
@@ -44,7 +45,6 @@ def killed_after(seconds: float, backend: str, workers: int = 2, limit: float = 
     How many workers there were then, the seconds until all of them were gone (the limit, where some never went), and
     the names that are left in shared memory.
     """
-    before = set(os.listdir("/dev/shm"))
     process = endless(backend, workers)
     children: list[psutil.Process] = []
     try:
@@ -58,11 +58,29 @@ def killed_after(seconds: float, backend: str, workers: int = 2, limit: float = 
     while (alive := [child for child in children if lives(child)]) and time.monotonic() < began + limit:
         time.sleep(0.001)
     took = time.monotonic() - began
-    left = [name for name in os.listdir("/dev/shm") if name.startswith("cobre") and name not in before]
+    left = left_behind()
     for child in alive:
         child.kill()
     process.communicate()
     return len(children), took, left
+
+
+def left_behind() -> list[str]:
+    """Names in shared memory whose maker is gone; those of other runs, which live, do not count."""
+    found = []
+    for path in DIRECTORY.glob(f"{PREFIX}*"):
+        held = Segment.attach(path.name)
+        if held is not None:
+            held.release_name()
+        elif path.exists():
+            found.append(path.name)
+    return found
+
+
+def names_of(process: psutil.Process) -> list[str]:
+    """What it has of named shared memory."""
+    maps = Path(f"/proc/{process.pid}/maps").read_text().splitlines()
+    return [line.rpartition("/")[2] for line in maps if f"{DIRECTORY}/{PREFIX}" in line and "(deleted)" not in line]
 
 
 def ended(processes: list[psutil.Process], seconds: float = 10.0) -> bool:

@@ -14,7 +14,7 @@ import pytest
 
 from cobre.testing import faults
 from tests.cli.commands import finish, start, wait_for
-from tests.faults.parents import STOPPING, TELLING, ended, endless, killed_after, lives
+from tests.faults.parents import STOPPING, TELLING, ended, endless, killed_after, left_behind, lives, names_of
 from tests.hydro.cases import case_files, hydro, thermal, write_case
 
 PROMISED = 1.0  # seconds until workers are gone with a parent that is killed
@@ -28,10 +28,6 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
     return condition()
 
 
-def names() -> list[str]:
-    return [name for name in os.listdir("/dev/shm") if name.startswith("cobre-run")]
-
-
 @pytest.mark.parametrize(("backend", "seconds"), [("shm", 0.1), ("tcp", 0.8), ("shm", 1.5)])
 def test_workers_go_with_a_parent_that_is_killed(backend: str, seconds: float) -> None:
     _, took, left = killed_after(seconds, backend)
@@ -39,20 +35,26 @@ def test_workers_go_with_a_parent_that_is_killed(backend: str, seconds: float) -
     assert took < BUSY * PROMISED
 
 
-@pytest.mark.parametrize(("how", "backend"), [("hang", "shm"), ("hang-native", "shm"), ("stop", "tcp")])
-def test_a_parent_is_killed_while_a_worker_cannot_hear_of_it(how: str, backend: str) -> None:
-    """Rank 0 waits for rank 1, over shm in memory that has a name until rank 1 has come."""
-    before = names()
-    with faults.inject(rank=1, how=how, when="connecting"):
+CANNOT_HEAR = [
+    (1, "hang", "connecting", "shm"),
+    (0, "hang-native", "backward", "shm"),
+    (1, "stop", "connecting", "tcp"),
+]
+
+
+@pytest.mark.parametrize(("rank", "how", "when", "backend"), CANNOT_HEAR)
+def test_a_parent_is_killed_while_a_worker_cannot_hear_of_it(rank: int, how: str, when: str, backend: str) -> None:
+    """Over shm, rank 0 waits for rank 1 to connect in memory that has a name until then."""
+    with faults.inject(rank=rank, how=how, when=when):
         process = endless(backend)
     wait_for(process, "injected fault")
     workers = psutil.Process(process.pid).children()
-    if backend == "shm":
-        assert wait_until(lambda: names() != before)
+    if (backend, when) == ("shm", "connecting"):
+        assert wait_until(lambda: names_of(workers[0]) != [])
     process.kill()
     assert wait_until(lambda: not any(lives(worker) for worker in workers), BUSY * PROMISED)
     process.communicate()
-    assert names() == before
+    assert left_behind() == []
 
 
 @pytest.mark.parametrize(("backend", "to_the_group"), [("shm", True), ("tcp", False)])
