@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.faults.parents import killed_after
 
-STARTING, RUNNING = 1.0, 3.0  # seconds
+STARTING, RUNNING = 1.0, 4.0  # seconds
 
 
 def main() -> None:

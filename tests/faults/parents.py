@@ -21,9 +21,10 @@ settings = {{
     "training.selection": {{"method": "sampled", "forward_passes": 4}},
     "training.stopping_rules": [{{"type": "iteration_limit", "limit": 100000000}}],
 }}
+train = cobre.train
 print("ready", flush=True)
 try:
-    cobre.train(cascade(), settings, {callback}, {backend!r}, num_workers={workers})
+    train(cascade(), settings, {callback}, {backend!r}, num_workers={workers})
 except cobre.WorkerError as error:
     told = {{name: getattr(error, name) for name in ("rank", "exit_code", "kind")}}
     print(json.dumps(told | {{"failures": error.context["failures"]}}))

@@ -39,11 +39,10 @@ class Murderer:
                 raise self.raises
 
 
-@pytest.mark.parametrize("backend", ["shm", "tcp"])
-def test_workers_end_while_a_callback_blocks(backend: str) -> None:
+def test_workers_end_while_a_callback_blocks() -> None:
     callback = Murderer(1)
     with pytest.raises(cobre.WorkerError) as caught:
-        cobre.train(problem(), ENDLESS, callback, backend, num_workers=3)
+        cobre.train(problem(), ENDLESS, callback, num_workers=3)
     assert callback.all_gone
     error = caught.value
     assert (error.rank, error.context["signal"], error.context["failures"]) == (1, "SIGKILL", [])
@@ -87,10 +86,9 @@ def without_solution() -> Problem:
     return chain(stages, initial_state={"water": 50.0})
 
 
-@pytest.mark.parametrize("backend", ["shm", "tcp"])
-def test_a_problem_that_fails_in_a_worker_says_which_stage(backend: str, tmp_path: Path) -> None:
+def test_a_problem_that_fails_in_a_worker_says_which_stage(tmp_path: Path) -> None:
     with pytest.raises(cobre.WorkerError) as caught:
-        cobre.train(without_solution(), SETTINGS, None, backend, 2, output_directory=tmp_path / "out")
+        cobre.train(without_solution(), SETTINGS, None, "tcp", 2, output_directory=tmp_path / "out")
     error, inner = caught.value, caught.value.inner
     assert isinstance(inner, cobre.SolverError)
     assert (error.kind, error.exit_code, inner.stage, inner.iteration) == ("WorkerFailed", None, 3, 1)
