@@ -169,6 +169,8 @@ def differences(cell: Cell, error: cobre.WorkerError | None) -> list[str]:
     lines = [f"{name} is {said[name]!r}, not {wanted[name]!r}" for name in wanted if said[name] != wanted[name]]
     if f"injected fault: rank {cell.rank}" not in found.get("stderr", ""):
         lines.append("its stderr is not there")
+    if cell.how in ("hang", "hang-native") and "most recent call first" not in found.get("stderr", ""):
+        lines.append("it is not said where it stood still")
     if not isinstance(found.get("pid"), int) or not error.suggestion:
         lines.append("pid or suggestion is not there")
     return lines
