@@ -78,7 +78,8 @@ def _report(terminal: Terminal, error: CobreError) -> ExitCode:
     _print(terminal, headline, error.suggestion)
     if terminal.verbose:
         terminal.note("".join(traceback.format_exception(error)), style="dim")
-    fields = {name: getattr(error, name) for name in ("stage", "iteration", "rank") if hasattr(error, name)}
+    told = ("stage", "iteration", "rank", "exit_code")
+    fields = {name: getattr(error, name) for name in told if hasattr(error, name)}
     document = _record(error.kind, error.message, error.context | fields, error.suggestion)
     document["error"]["diagnostics"] = [diagnostic_record(d) for d in diagnostics]
     _emit(terminal, document)

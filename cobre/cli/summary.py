@@ -57,25 +57,23 @@ def training_lines(case: Case, result: TrainingResult) -> Lines:
     estimate = amount(result.final_upper_bound) + (
         "" if exact else f" +/- {amount(interval, result.final_upper_bound)} (95 %)"
     )
-    wall = result.wall_time_ms / 1000.0
     return [
         ("ended", reason_in_words(result.termination_reason, result.iterations)),
         ("lower bound", amount(result.final_lower_bound)),
         ("upper bound" if exact else "upper estimate", estimate),
         ("gap", percent(result.final_gap)),
         ("cuts", f"{result.total_cuts:,}"),
-        ("training time", f"{seconds(wall)}, {percent(result.solver.seconds / max(wall, 1e-9))} in the solver"),
+        ("training time", _time(result)),
     ]
 
 
 def simulation_lines(result: SimulationResult) -> Lines:
     """The summary of a simulation."""
-    wall = result.wall_time_ms / 1000.0
     return [
         ("simulated", count(result.scenarios, "scenario") + ("" if result.complete else ", stopped before its last")),
         ("mean cost", amount(result.mean_cost)),
         ("deviation", amount(result.std_cost, result.mean_cost)),
-        ("simulation time", f"{seconds(wall)}, {percent(result.solver.seconds / max(wall, 1e-9))} in the solver"),
+        ("simulation time", _time(result)),
     ]
 
 
@@ -113,3 +111,10 @@ def simulation_record(result: SimulationResult) -> dict[str, Any]:
 
 def _names(files: tuple[Path, ...]) -> list[str]:
     return [str(file) for file in files]
+
+
+def _time(result: TrainingResult | SimulationResult) -> str:
+    """Wall time, and the part of it (of all workers) that was spent in the solver."""
+    wall, workers = result.wall_time_ms / 1000.0, len(result.workers or (None,))
+    spread = "" if result.workers is None else f" on {workers} workers"
+    return f"{seconds(wall)}{spread}, {percent(result.solver.seconds / max(wall * workers, 1e-9))} in the solver"
