@@ -3,10 +3,10 @@
     python benchmarks/actors.py [--rounds 5] [--without-peers]
 
 Printed are, for each: seconds from nothing to the first answer, imports included; microseconds of a call with 1 KB and
-its answer (median); milliseconds of a 10 MB array there and back, and of one there and a new one back (medians); microseconds
-of each of 10,000 calls that do not wait for each other; what an idle worker has resident, and what it and its owner use of
-a core. ``raw`` is an echo over a socket pair and two copies of the array: how fast the machine is just now. The systems
-take turns within each round.
+its answer (median); milliseconds of a 10 MB array there and back, and of one there and a new one back (medians);
+microseconds of each of 10,000 calls that do not wait for each other; what an idle worker has resident, and what it and
+its owner use of a core. ``raw`` is an echo over a socket pair and two copies of the array: how fast the machine is just
+now. The systems take turns within each round.
 """
 
 from __future__ import annotations
