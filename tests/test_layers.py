@@ -60,8 +60,8 @@ STREAM_KEEPERS: dict[str, str] = {
 }
 ENVIRONMENT_READERS: dict[str, str] = {
     "cobre/settings.py": "it is the one place that resolves COBRE_* settings of a run",
-    "cobre/supervisor/child.py": "a forked process takes over the environment that it is sent; no variable is looked at",
-    "cobre/supervisor/launcher.py": "a new process is given all of this one's environment; no variable is looked at",
+    "cobre/supervisor/child.py": "a forked process takes over the environment that it is sent, unread",
+    "cobre/supervisor/launcher.py": "a new process is given all of this one's environment, unread",
     "cobre/testing/faults.py": "it sets COBRE_FAULTS, for workers that start inside a block",
     "cobre/transport/environment.py": "a rank that a scheduler started meets its group without any of the layers above",
 }

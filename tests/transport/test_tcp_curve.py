@@ -57,7 +57,7 @@ def test_long_payloads_arrive_whole(rank_host: RankHost, keys: CurveKeys) -> Non
 
 
 def test_every_group_ends(rank_host: RankHost, keys: CurveKeys) -> None:
-    for _ in range(25):
+    for _ in range(8):
         with RankGroup("tcp", 2, host=rank_host, keys=keys) as group:
             assert group.values(leave, timeout=30.0) == [True, True]
 
