@@ -31,6 +31,7 @@ __all__ = ["Actor", "ActorSpec"]
 
 _log = logging.getLogger(__name__)
 _ENTRY = "cobre.actors.host:main"
+_ANY = (1 << 63) - 1  # more than the number of any call
 
 
 @dataclass(frozen=True)
@@ -210,8 +211,9 @@ class Actor:
         """Sets ``interrupted`` in the worker for the call that runs, or runs next."""
         line = self._line
         number = line.connection.oldest()
-        if number is not None:
-            line.process.send_control(INTERRUPT + number.to_bytes(8, "little"))
+        if number is None:  # one that runs is one that nobody waits for any more
+            number = _ANY
+        line.process.send_control(INTERRUPT + number.to_bytes(8, "little"))
 
     def begin_end(self, grace: Grace | None, kill: bool = False) -> None:
         """No calls any more; the process is stopped in good order, or killed. Returns at once."""

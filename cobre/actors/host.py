@@ -61,7 +61,9 @@ class Host:
         self._quick: dict[str, bool] = {}
         self._most = 1 << 62
         self._running = 0
+        self._active = False
         self._to_interrupt = -1
+        self._changing = threading.Lock()  # an interruption is of the call that runs when it is looked at
         self._actor: Any = None
         self._context = Context(end.name, end.board, self._interrupted, self._emit)
 
@@ -88,20 +90,30 @@ class Host:
         if message[:1] == DROP:
             self._dropped.add(int.from_bytes(message[1:], "little"))
         elif message[:1] == INTERRUPT:
-            self._to_interrupt = int.from_bytes(message[1:], "little")
-            if self._running == self._to_interrupt:
-                self._interrupted.set()
+            self._interrupt(int.from_bytes(message[1:], "little"))
         elif message[:1] == TELL:
             self._context.told.put(loads(message[1:]))
 
+    def _interrupt(self, oldest: int) -> None:
+        """The call that runs is to end early, or else the one of that number, which the owner knows as the next.
+
+        One that runs may be older than that: nobody waits for it any more, and it is in the way.
+        """
+        with self._changing:
+            if not self._active:
+                self._to_interrupt = oldest
+            elif self._running <= oldest:
+                self._interrupted.set()
+
     def _stop(self) -> None:
-        self._ending = True
+        self._ending = True  # before the flag: a call that clears it looks at this
         self._interrupted.set()
         self._end.calls.shutdown(socket.SHUT_RD)  # wakes the main thread where it waits for calls
 
     def _handle(self, kind: int, number: int, flags: int, body: memoryview) -> None:
         if kind == _CALL:
             self._call(number, flags, body)
+            self._active = False
         elif kind == Kind.CONSTRUCT:
             self._construct(flags, body)
         elif kind == Kind.SHARE:
@@ -140,13 +152,14 @@ class Host:
         if self._dropped and self._is_dropped(number):
             self._skip(flags, body)
             return
-        self._running = number  # before the next lines: the control thread writes and reads in the other order
-        if self._to_interrupt == number:
-            self._interrupted.set()
-        elif self._interrupted.is_set():
-            self._interrupted.clear()
-            if self._ending:  # asked for between the two
-                return
+        with self._changing:
+            self._running, self._active = number, True
+            if self._to_interrupt == number:
+                self._interrupted.set()
+            elif self._interrupted.is_set():  # meant for a call before this one, unless this is the end
+                self._interrupted.clear()
+        if self._ending:
+            return
         self._board.beat()
         try:
             name, args, kwargs = unseal(flags, body, self._inbox, self._mappings) if flags else loads(body)

@@ -213,9 +213,21 @@ def test_a_timeout_of_a_call(worker: ActorHandle) -> None:
             future.result(SOON)
         assert caught.value.kind == "Timeout"
         assert caught.value.context["actor"] == "Worker 0"
-    worker.interrupt()
+    began = time.monotonic()
+    worker.interrupt()  # the one that runs, though nobody waits for it any more
     after.result(SOON)
     assert worker.noted.remote().result(SOON) == [2]  # the one behind was dropped
+    assert time.monotonic() - began < 0.9 * SOON, "it ended by itself"
+
+
+def test_a_call_that_nobody_waits_for_can_be_interrupted(worker: ActorHandle) -> None:
+    lost = worker.wait_for_interruption.options(timeout=0.1).remote(SOON)
+    with pytest.raises(ActorError):
+        lost.result(SOON)
+    began = time.monotonic()
+    worker.interrupt()
+    assert worker.echo.remote(1).result(SOON) == 1
+    assert time.monotonic() - began < 0.9 * SOON, "it ended by itself"
 
 
 def test_a_timeout_that_is_kept(worker: ActorHandle) -> None:
