@@ -6,7 +6,7 @@ import math
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cobre.supervisor.lifecycle import (
@@ -291,6 +291,7 @@ def histories(draw: st.DrawFn) -> list[Event]:
     return events
 
 
+@settings(max_examples=settings().max_examples // 2)
 @given(histories(), st.booleans())
 def test_in_any_order_of_events_each_ends_once_and_is_reported_once(events: list[Event], together: bool) -> None:
     machine = Lifecycle(together=together)
@@ -320,6 +321,7 @@ def test_in_any_order_of_events_each_ends_once_and_is_reported_once(events: list
     assert set(machine.keys) == {key for key in begun if begun[key] > reported[key]}
 
 
+@settings(max_examples=settings().max_examples // 2)
 @given(histories(), st.booleans())
 def test_after_any_history_the_ladder_ends_what_is_left(events: list[Event], together: bool) -> None:
     machine = Lifecycle(together=together)
