@@ -19,7 +19,7 @@ IDS = [f"{kind}-{size}" for kind, size in GROUPS]
 LARGER = [(kind, size) for kind, size in GROUPS if size > 1]
 TIMEOUT = 60.0
 EXAMPLES = 10
-LENGTHS = {1: 1000, 2: 2000, 4: STEPS, 7: 700}  # of the random sequences: the whole of it once a backend
+LENGTHS = {1: 1000, 2: STEPS, 4: 2000, 7: 700}  # of the random sequences: the whole of it once a backend
 
 
 @pytest.fixture
