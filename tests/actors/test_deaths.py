@@ -174,7 +174,9 @@ def test_a_restart_makes_it_anew(system: ActorSystem, tmp_path: Path) -> None:
     worker = system.spawn(Stubborn, str(tmp_path / "count"), restart=RestartPolicy("failure", limit=2))
     for count in (1, 2):
         assert worker.which.remote().result(SOON) == count
-        pending = [worker.die.remote(), worker.which.remote()]
+        now = tmp_path / f"now {count}"
+        pending = [worker.die.remote(str(now)), worker.which.remote()]
+        now.touch()
         for future in pending:
             assert "starts again" in str(died(future))
     assert worker.which.remote().result(SOON) == 3
