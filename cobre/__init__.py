@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cobre.api import CaseLoader, simulate, simulate_async, train, train_async, validate
-    from cobre.errors import ActorError, CobreError, CommError, IOError, SolverError, ValidationError, WorkerError
+    from cobre.errors import (
+        ActorError,
+        ChannelError,
+        CobreError,
+        CommError,
+        IOError,
+        NodeError,
+        PipelineError,
+        SolverError,
+        ValidationError,
+        WorkerError,
+    )
     from cobre.events import ProgressEvent, WorkerInfo
     from cobre.hydro.entities import Case
     from cobre.hydro.validate import ValidationResult
@@ -26,9 +37,12 @@ __all__ = [
     "ActorError",
     "Case",
     "CaseLoader",
+    "ChannelError",
     "CobreError",
     "CommError",
     "IOError",
+    "NodeError",
+    "PipelineError",
     "Policy",
     "ProgressEvent",
     "SimulationResult",
@@ -51,7 +65,8 @@ __all__ = [
 _HOMES = {
     "cobre.api": ("CaseLoader", "simulate", "simulate_async", "train", "train_async", "validate"),
     "cobre.errors": (
-        "ActorError", "CobreError", "CommError", "IOError", "SolverError", "ValidationError", "WorkerError",
+        "ActorError", "ChannelError", "CobreError", "CommError", "IOError", "NodeError", "PipelineError",
+        "SolverError", "ValidationError", "WorkerError",
     ),
     "cobre.events": ("ProgressEvent", "WorkerInfo"),
     "cobre.hydro.entities": ("Case",),

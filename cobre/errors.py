@@ -7,6 +7,9 @@
       WorkerError          a worker process failed or died
       CommError            a collective between processes failed
       ActorError           a call to an actor could not be answered
+      ChannelError         a message could not be published or received
+      PipelineError        a graph of nodes or its session is wrong
+        NodeError          a node of a session failed or died
 
 Each carries ``kind`` (a stable word to branch on), ``message`` (a sentence), ``context`` (a dictionary of
 plain values: where it happened) and ``suggestion`` (what to do next, or None), and survives pickling whole.
@@ -20,11 +23,14 @@ from typing import Any, Literal
 
 __all__ = [
     "ActorError",
+    "ChannelError",
     "CobreError",
     "CommError",
     "Diagnostic",
     "DiagnosticKind",
     "IOError",
+    "NodeError",
+    "PipelineError",
     "SolverError",
     "ValidationError",
     "WorkerError",
@@ -202,3 +208,71 @@ class CommError(CobreError):
 
 class ActorError(CobreError):
     """A call to an actor could not be answered."""
+
+
+class ChannelError(CobreError):
+    """A message could not be published or received. ``operation`` was under way on the channel named ``channel``.
+
+    ``kind`` is one of Full, TimedOut, EndOfChannel (all writers have closed and all was read), PeerDied, Closed
+    (the channel was ended, or this port closed), ViewAlive, LoanOpen, TooLarge, WrongType, OutOfRange, PlaceTaken,
+    OutOfMemory, Unreachable and NotSupported.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        operation: str | None = None,
+        channel: str | None = None,
+        kind: str | None = None,
+        context: Mapping[str, Any] | None = None,
+        suggestion: str | None = None,
+    ) -> None:
+        super().__init__(message, kind=kind, context=context, suggestion=suggestion)
+        self.operation = operation
+        self.channel = channel
+
+
+class PipelineError(CobreError):
+    """A graph of nodes is wrong, or a session of it cannot go on. ``node`` is the one concerned, None where none is.
+
+    ``kind`` of a graph: Cycle, DanglingPort, TypeMismatch, UnknownNode, UnknownPort, DuplicateName, BadConfig and
+    OutOfRange; of a session: NotStarted, Closed, TooManyProcesses and MemoryExhausted.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        node: str | None = None,
+        kind: str | None = None,
+        context: Mapping[str, Any] | None = None,
+        suggestion: str | None = None,
+    ) -> None:
+        super().__init__(message, kind=kind, context=context, suggestion=suggestion)
+        self.node = node
+
+
+class NodeError(PipelineError):
+    """A node failed, and its session ended. ``inner`` is the exception that it raised, None where it died without one.
+
+    ``exit_code`` is the process's, None where a signal (``signal``, its name) ended it or it still ran. ``kind`` is
+    one of Failed, Died, OutOfMemory, InitFailed, InitTimedOut, Hung, MemoryLimit and NotSpawned.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        node: str | None = None,
+        exit_code: int | None = None,
+        signal: str | None = None,
+        inner: BaseException | None = None,
+        kind: str | None = None,
+        context: Mapping[str, Any] | None = None,
+        suggestion: str | None = None,
+    ) -> None:
+        super().__init__(message, node=node, kind=kind, context=context, suggestion=suggestion)
+        self.exit_code = exit_code
+        self.signal = signal
+        self.inner = inner

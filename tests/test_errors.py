@@ -14,10 +14,13 @@ import pytest
 from cobre import errors
 from cobre.errors import (
     ActorError,
+    ChannelError,
     CobreError,
     CommError,
     Diagnostic,
     IOError,
+    NodeError,
+    PipelineError,
     SolverError,
     ValidationError,
     WorkerError,
@@ -35,6 +38,9 @@ EXAMPLES = [
     WorkerError("message", rank=2, exit_code=-9, inner=SolverError("inside", stage=1), **COMMON),
     CommError("message", operation="allreduce", **COMMON),
     ActorError("message", **COMMON),
+    ChannelError("message", operation="publish", channel="frames", **COMMON),
+    PipelineError("message", node="resample", **COMMON),
+    NodeError("message", node="resample", exit_code=3, signal="SIGSEGV", inner=ActorError("inside"), **COMMON),
 ]
 
 
@@ -107,10 +113,11 @@ def test_the_tree_is_as_drawn() -> None:
     assert errors.__doc__ is not None
     drawn = re.findall(r"^( +)(\w+Error)\b", errors.__doc__, re.MULTILINE)
     assert {name for _, name in drawn} == set(classes())
-    assert drawn[0][1] == "CobreError"
-    assert len({indent for indent, _ in drawn}) == 2  # one root, one level below it
-    for name, cls in classes().items():
-        assert cls.__bases__ == ((Exception,) if name == "CobreError" else (CobreError,))
+    above: list[tuple[int, str]] = []  # those that the next line may stand under
+    for indent, name in drawn:
+        above = [one for one in above if one[0] < len(indent)]
+        assert [base.__name__ for base in classes()[name].__bases__] == [above[-1][1] if above else "Exception"]
+        above.append((len(indent), name))
 
 
 def test_our_file_error_is_not_the_builtin_one() -> None:
