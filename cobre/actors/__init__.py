@@ -17,20 +17,40 @@ if TYPE_CHECKING:
     from cobre.actors.failures import RemoteTraceback
     from cobre.actors.handle import ActorHandle
     from cobre.actors.inside import context
+    from cobre.actors.node import Item, Node, Progress, register_node
+    from cobre.actors.pipeline import Pipeline
     from cobre.actors.references import Ref
     from cobre.actors.system import ActorSystem
     from cobre.supervisor import Limits, RestartPolicy
 
-__all__ = ["ActorHandle", "ActorSystem", "Limits", "Ref", "RemoteTraceback", "RestartPolicy", "context"]
+__all__ = [
+    "ActorHandle",
+    "ActorSystem",
+    "Item",
+    "Limits",
+    "Node",
+    "Pipeline",
+    "Progress",
+    "Ref",
+    "RemoteTraceback",
+    "RestartPolicy",
+    "context",
+    "register_node",
+]
 
 _HOMES = {
     "ActorHandle": "cobre.actors.handle",
     "ActorSystem": "cobre.actors.system",
+    "Item": "cobre.actors.node",
     "Limits": "cobre.supervisor",
+    "Node": "cobre.actors.node",
+    "Pipeline": "cobre.actors.pipeline",
+    "Progress": "cobre.actors.node",
     "Ref": "cobre.actors.references",
     "RemoteTraceback": "cobre.actors.failures",
     "RestartPolicy": "cobre.supervisor",
     "context": "cobre.actors.inside",
+    "register_node": "cobre.actors.node",
 }
 
 
