@@ -165,6 +165,12 @@ class Pipeline:
             frozenset(fed),
         )
 
+    def diagram(self, format: str = "mermaid") -> str:
+        """It drawn, as ``mermaid`` or ``text``. Raises PipelineError as ``check`` does, OutOfRange for others."""
+        from cobre.actors.diagram import draw
+
+        return draw(self.check(), format)
+
     def session(self, **options: Any) -> Session:
         """A session of it: see ``Session`` for the options. Raises PipelineError as ``check`` does."""
         from cobre.actors.session import Session
