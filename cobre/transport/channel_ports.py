@@ -46,7 +46,7 @@ class ChannelStatistics:
 
 
 class Port(ABC):
-    """One end of a channel. It is for one thread at a time; ``close`` may come from another one.
+    """One end of a channel, for one thread at a time. What wakes a thread that waits in it is the end of the channel.
 
     Leaving a ``with`` block closes the port; leaving it with an exception abandons it.
     """

@@ -46,7 +46,9 @@ class Message:
     what to keep. The message and what is made of its memory belong to the thread that received it.
     """
 
-    __slots__ = ("_array", "_at", "_data", "_front", "_header", "_lender", "_memory", "_metadata", "layout", "writer")
+    __slots__ = (
+        "_array", "_at", "_data", "_front", "_header", "_lender", "_memory", "_metadata", "layout", "port", "writer",
+    )  # fmt: skip
 
     def __init__(
         self, front: tuple[int, ...], layout: Layout, header: Any, at: int, memory: Any, lender: Lender, writer: int
@@ -60,6 +62,7 @@ class Message:
         self._memory = memory
         self._lender = lender
         self.writer = writer
+        self.port = ""  # whoever reads several channels says here where it came from
         self._array: NDArray[Any] | None = None
         self._data: Any = None
         self._metadata: dict[str, Any] | None = None
@@ -78,6 +81,22 @@ class Message:
         message = cls((size, place, *front[2:]), layout, header, 0, memory, _Owned(name, session), writer)
         message._metadata = found.get("metadata") if extension else None
         return message
+
+    @classmethod
+    def lent(cls, front: tuple[int, ...], header: Any, at: int, memory: Any, lender: Lender, writer: int) -> Message:
+        """A message in memory that is not its own, of a layout that has to be read from its header."""
+        size, offset, _, _, extension, *_ = front
+        behind = offset + size
+        found = json.loads(bytes(memory[behind : behind + extension])) if extension else {}
+        layout = Layout.decoded(bytes(header[at + BLOCK_AT : at + SESSION_AT]), found)
+        message = cls(front, layout, header, at, memory, lender, writer)
+        message._metadata = found.get("metadata")
+        return message
+
+    @property
+    def offset(self) -> int:
+        """Where the payload begins in the memory that it is lent from."""
+        return self._front[1]
 
     @property
     def kind(self) -> str:
@@ -137,7 +156,8 @@ class Message:
             if self._memory is None:
                 raise self._is_released()
             layout = self.layout
-            array: NDArray[Any] = np.ndarray(layout.shape, layout.dtype, self._memory, self._front[1])
+            source, offset = (self._memory, self._front[1]) if layout.size else (b"", 0)
+            array: NDArray[Any] = np.ndarray(layout.shape, layout.dtype, source, offset)
             if array.flags.writeable:
                 array.flags.writeable = False
             self._array = array

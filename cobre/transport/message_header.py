@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -29,13 +29,13 @@ __all__ = [
     "INLINE_AT",
     "INLINE_BYTES",
     "KINDS",
+    "KIND_AT",
     "SESSION_AT",
     "SESSION_BYTES",
     "Data",
     "Layout",
-    "checked_layout",
+    "Layouts",
     "encode_metadata",
-    "layout_of",
     "mark_layout",
     "pack_header",
     "unpack_header",
@@ -48,6 +48,7 @@ KINDS = ("array", "text", "bytes", "audio", "video", "mark")
 _NUMBER = {kind: number for number, kind in enumerate(KINDS)}
 
 HEADER_BYTES, BLOCK_AT, SESSION_AT, INLINE_AT = 256, 56, 176, 216
+KIND_AT = BLOCK_AT + 8
 SESSION_BYTES, INLINE_BYTES = INLINE_AT - SESSION_AT, HEADER_BYTES - INLINE_AT
 
 FRONT = struct.Struct("QQQqQQQ")
@@ -56,6 +57,7 @@ header, number of the layout (0: look at it). Of a mark, which has no payload, "
 
 _BLOCK = struct.Struct("dBBBB4x16s8Q24s")
 _ELSEWHERE = 255  # the shape or the dtype stands in the extension
+_REMEMBERED = 1024  # layouts of a port
 _DIMENSIONS, _DTYPE_BYTES, _FORMAT_BYTES = 8, 24, 16
 _BYTE = np.dtype(np.uint8)
 
@@ -67,9 +69,10 @@ class Layout:
 
     kind: one of ``KINDS``. dtype, shape: of the array in it; text and bytes are arrays of bytes. rate: samples or
     frames a second. format: of the frames. block: this in the header. extension: what of it the header has no room for.
+    number: under which a reader may remember it, 0 for none.
     """
 
-    __slots__ = ("block", "dtype", "extension", "format", "kind", "rate", "shape", "size")
+    __slots__ = ("block", "dtype", "extension", "format", "kind", "number", "rate", "shape", "size")
 
     def __init__(
         self, kind: str, dtype: np.dtype[Any], shape: tuple[int, ...], rate: float = 0.0, format: str = ""
@@ -83,6 +86,7 @@ class Layout:
         for extent in shape:
             size *= extent
         self.size = size
+        self.number = 0
         self.extension: dict[str, Any] = {}
         self.block = self._encoded()
 
@@ -110,16 +114,6 @@ class Layout:
         shape = tuple(extension["shape"]) if ndim == _ELSEWHERE else tuple(rest[:ndim])
         return cls(KINDS[kind], dtype, shape, rate, label[:labelled].decode())
 
-    def like(self, kind: str, dtype: np.dtype[Any], shape: tuple[int, ...], rate: float, format: str) -> bool:
-        """Whether this is the layout of that."""
-        return (
-            self.shape == shape
-            and self.kind == kind
-            and self.dtype == dtype
-            and self.rate == rate
-            and self.format == format
-        )
-
 
 def _as_descr(found: Any) -> Any:
     """What JSON made lists of is tuples again, as numpy wants them."""
@@ -133,65 +127,72 @@ def _as_descr(found: Any) -> Any:
     return fields
 
 
-def layout_of(data: Any, operation: str, channel: str) -> tuple[Layout, Any]:
-    """The layout of what is published, and the array or bytes to copy. Raises ChannelError WrongType."""
-    if isinstance(data, np.ndarray):
-        return checked_layout("array", data.dtype, data.shape, operation, channel, data=data), data
-    if isinstance(data, str):
-        source: Any = data.encode()
-        return Layout("text", _BYTE, (len(source),)), np.frombuffer(source, _BYTE)
-    if isinstance(data, bytes | bytearray | memoryview):
-        source = np.frombuffer(data, _BYTE) if len(data) else np.empty(0, _BYTE)
-        return Layout("bytes", _BYTE, source.shape), source
-    if isinstance(data, Audio):
-        samples = data.samples
-        return checked_layout("audio", samples.dtype, samples.shape, operation, channel, data.rate, ""), samples
-    if isinstance(data, Video):
-        frame = data.frame
-        return checked_layout("video", frame.dtype, frame.shape, operation, channel, data.fps, data.format), frame
-    raise ChannelError(
-        f"{operation} on channel {channel}: {type(data).__name__} cannot be published",
-        operation=operation,
-        channel=channel,
-        kind="WrongType",
-        context={"type": type(data).__name__},
-        suggestion="publish a numpy array, str, bytes, Audio or Video: numpy.asarray(x) of numbers, "
-        "json.dumps(x) of records, pickle.dumps(x) of anything else",
-    )
+class Layouts:
+    """The layouts that one port has met: equal ones are one object, up to a limit."""
 
+    def __init__(self, channel: str, numbers: Iterator[int]) -> None:
+        """numbers: those of new layouts."""
+        self.channel = channel
+        self._numbers = numbers
+        self._known: dict[Any, Layout] = {}
 
-def checked_layout(
-    kind: str,
-    dtype: np.dtype[Any],
-    shape: tuple[int, ...],
-    operation: str,
-    channel: str,
-    rate: float = 0.0,
-    format: str = "",
-    data: Any = None,
-) -> Layout:
-    """The layout of an array that may be published. Raises ChannelError WrongType for Python objects, masked arrays,
-    formats of more than 16 bytes."""
-    wrong = advice = ""
-    if dtype.hasobject:
-        wrong, advice = f"an array of dtype {dtype} holds references", "use a dtype of plain values"
-    elif isinstance(data, np.ma.MaskedArray):
-        wrong, advice = "a masked array would lose its mask", "publish its data and its mask, or array.filled(value)"
-    elif len(format.encode()) > _FORMAT_BYTES:
-        wrong, advice = f"the format {format!r} has more than {_FORMAT_BYTES} bytes", "shorten it, or use metadata"
-    if wrong:
-        raise ChannelError(
-            f"{operation} on channel {channel}: {wrong}",
+    def of(self, data: Any, operation: str) -> tuple[Layout, Any]:
+        """The layout of what is published, and the array to copy. Raises ChannelError WrongType."""
+        if isinstance(data, np.ndarray):
+            if isinstance(data, np.ma.MaskedArray):
+                raise self._refusal(operation, "a masked array would lose its mask", "publish array.filled(value)")
+            return self.get("array", data.dtype, data.shape, 0.0, "", operation), data
+        if isinstance(data, str):
+            source = np.frombuffer(data.encode(), _BYTE)
+            return Layout("text", _BYTE, source.shape), source
+        if isinstance(data, bytes | bytearray | memoryview):
+            source = np.frombuffer(data, _BYTE)
+            return Layout("bytes", _BYTE, source.shape), source
+        if isinstance(data, Audio):
+            samples = data.samples
+            return self.get("audio", samples.dtype, samples.shape, data.rate, "", operation), samples
+        if isinstance(data, Video):
+            frame = data.frame
+            return self.get("video", frame.dtype, frame.shape, data.fps, data.format, operation), frame
+        raise self._refusal(
+            operation,
+            f"{type(data).__name__} cannot be published",
+            "publish a numpy array, str, bytes, Audio or Video: numpy.asarray(x) of numbers, "
+            "json.dumps(x) of records, pickle.dumps(x) of anything else",
+        )
+
+    def get(
+        self, kind: str, dtype: np.dtype[Any], shape: tuple[int, ...], rate: float, format: str, operation: str
+    ) -> Layout:
+        """The layout of an array. Raises ChannelError WrongType."""
+        key = (kind, dtype, shape, rate, format)
+        found = self._known.get(key)
+        if found is not None:
+            return found
+        if dtype.hasobject:
+            raise self._refusal(operation, f"an array of dtype {dtype} holds references", "use a dtype of plain values")
+        if len(format.encode()) > _FORMAT_BYTES:
+            raise self._refusal(
+                operation, f"the format {format!r} has more than {_FORMAT_BYTES} bytes", "shorten it, or use metadata"
+            )
+        layout = Layout(kind, dtype, shape, rate, format)
+        if len(self._known) < _REMEMBERED:
+            self._known[key] = layout
+            layout.number = 0 if layout.extension else next(self._numbers)
+        return layout
+
+    def _refusal(self, operation: str, problem: str, advice: str) -> ChannelError:
+        return ChannelError(
+            f"{operation} on channel {self.channel}: {problem}",
             operation=operation,
-            channel=channel,
+            channel=self.channel,
             kind="WrongType",
             suggestion=advice,
         )
-    return Layout(kind, dtype, shape, rate, format)
 
 
 def mark_layout() -> Layout:
-    """That of every mark."""
+    """That of a mark."""
     return Layout("mark", _BYTE, (0,))
 
 

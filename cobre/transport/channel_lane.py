@@ -1,0 +1,149 @@
+"""A writer's own lane: which slots and which bytes of its ring are free.
+
+Payloads stand one behind the other, each in one piece, in the order of their messages; when the lane is empty the next
+one begins at the start again, where the memory is warm. A slot, and the bytes of its message, are free when every
+reader that counts is done with it: readers that have not come yet count, those that closed do not, and those that died
+only as long as nobody else is there.
+"""
+
+from __future__ import annotations
+
+from cobre.transport.channel_memory import (
+    ABSENT,
+    ATTACHED,
+    ATTACHMENTS,
+    FAILED,
+    PIECE,
+    TAIL,
+)
+from cobre.transport.channel_wait import Attachment, Peers
+from cobre.transport.message_header import FRONT, HEADER_BYTES, KIND_AT, KINDS
+
+__all__ = ["AllLane", "OneLane", "WriterLane"]
+
+
+class WriterLane:
+    """What is free in the lane of one writer; ``done`` messages of ``tail`` are out of it."""
+
+    def __init__(self, attachment: Attachment, peers: Peers) -> None:
+        self.plan = attachment.address.plan
+        self.place = attachment.place
+        self.capacity = self.plan.capacity
+        self.size = self.plan.ring
+        self._attachment = attachment
+        self._peers = peers
+        self._words = attachment.memory.words
+        self.tail = self._words[attachment.block + TAIL]
+        self.done = max(0, self.tail - self.capacity)
+        self.head = 0
+        self.starts = [0] * self.capacity
+        self.live: list[int] = []
+        self.failed: list[int] = []
+        self.recount()
+        self.refresh()
+        if self.tail:
+            self._recover()
+
+    def _recover(self) -> None:
+        """Where the messages stand that an earlier holder of the place has published."""
+        control, headers = self._attachment.memory.control, self.plan.headers(self.place)
+        for sequence in range(self.done, self.tail):
+            slot = sequence % self.capacity
+            size, offset, _, _, extension, *_ = FRONT.unpack_from(control, headers + slot * HEADER_BYTES)
+            is_mark = control[headers + slot * HEADER_BYTES + KIND_AT] == KINDS.index("mark")
+            start = self.head if is_mark else offset - self.place * self.size
+            self.starts[slot] = start
+            self.head = start + (size + extension + PIECE - 1 & -PIECE)
+
+    def fit(self, need: int, done: int) -> int:
+        """Where ``need`` bytes (a multiple of PIECE) could stand if ``done`` messages were out; -1: nowhere."""
+        if done == self.tail:
+            return 0 if need <= self.size else -1
+        if self.tail - done >= self.capacity:
+            return -1
+        first, head = self.starts[done % self.capacity], self.head
+        if head >= first:
+            if need <= self.size - head:
+                return head
+            return 0 if need < first else -1
+        return head if need < first - head else -1
+
+    def target(self, need: int) -> int:
+        """How many messages must be out before ``need`` bytes fit."""
+        for done in range(self.done + 1, self.tail):
+            if self.fit(need, done) >= 0:
+                return done
+        return self.tail
+
+    def recount(self) -> None:
+        """Looks anew which readers are there (``live``) and which have died (``failed``)."""
+        states = [(place, self._peers.state(place)) for place in range(self.plan.readers)]
+        self.live = [place for place, state in states if state in (ABSENT, ATTACHED)]
+        self.failed = [place for place, state in states if state == FAILED]
+
+    def refresh(self) -> None:
+        """Brings ``done`` up to date."""
+        raise NotImplementedError
+
+
+class AllLane(WriterLane):
+    """Every message goes to every reader."""
+
+    def recount(self) -> None:
+        super().recount()
+        if self.live:
+            self.failed = [place for place in self.failed if not self._give_up(place)]
+        self._cursors = [self.plan.cursor_word(place, self.place) for place in self.live + self.failed]
+
+    def _give_up(self, place: int) -> bool:
+        """No longer waits for a reader that died; False where another process has taken its place meanwhile."""
+        given_up = self.plan.cursor_word(place, self.place) + 1
+        self._words[given_up] = 1
+        self._attachment.fence()
+        if self._peers.state(place) == FAILED:
+            return True
+        self._words[given_up] = 0
+        return False
+
+    def refresh(self) -> None:
+        words, done = self._words, self.tail
+        for at in self._cursors:
+            passed = words[at]
+            if passed < done:
+                done = passed
+        self.done = done
+
+
+class OneLane(WriterLane):
+    """Every message goes to one reader: the one that claims it. What a reader had claimed when it died is lost."""
+
+    def __init__(self, attachment: Attachment, peers: Peers) -> None:
+        plan = attachment.address.plan
+        self._finished_at = plan.finished_word(attachment.place)
+        super().__init__(attachment, peers)
+
+    def recount(self) -> None:
+        super().recount()
+        while self.done < self.tail and (self._finished(self.done) or self._lost(self.done)):
+            self.done += 1
+
+    def refresh(self) -> None:
+        while self.done < self.tail and self._finished(self.done):
+            self.done += 1
+
+    def _finished(self, sequence: int) -> bool:
+        return self._words[self._finished_at + sequence % self.capacity] == sequence + 1
+
+    def _lost(self, sequence: int) -> bool:
+        """Whether only a reader that died could have finished it."""
+        slot = sequence % self.capacity
+        claim = self._words[self.plan.claims_word(self.place) + slot]
+        if claim >> 16 == sequence + 1:
+            place = (claim & 0xFF) - 1
+            attachments = self._words[self.plan.reader_word(place) + ATTACHMENTS]
+            return place in self.failed or attachments & 0xFF != claim >> 8 & 0xFF
+        address = self._words[self.plan.address_word(self.place) + slot]
+        return bool(address) and self._peers.state(address - 1) not in (ABSENT, ATTACHED)
+
+    def target(self, need: int) -> int:
+        return self.done + 1
