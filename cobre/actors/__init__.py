@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from cobre.actors.node import Item, Node, Progress, register_node
     from cobre.actors.pipeline import Pipeline
     from cobre.actors.references import Ref
+    from cobre.actors.session import Session
+    from cobre.actors.session_records import NodeStatus, SessionLimits, SessionMetrics
     from cobre.actors.system import ActorSystem
     from cobre.supervisor import Limits, RestartPolicy
 
@@ -29,11 +31,15 @@ __all__ = [
     "Item",
     "Limits",
     "Node",
+    "NodeStatus",
     "Pipeline",
     "Progress",
     "Ref",
     "RemoteTraceback",
     "RestartPolicy",
+    "Session",
+    "SessionLimits",
+    "SessionMetrics",
     "context",
     "register_node",
 ]
@@ -44,11 +50,15 @@ _HOMES = {
     "Item": "cobre.actors.node",
     "Limits": "cobre.supervisor",
     "Node": "cobre.actors.node",
+    "NodeStatus": "cobre.actors.session_records",
     "Pipeline": "cobre.actors.pipeline",
     "Progress": "cobre.actors.node",
     "Ref": "cobre.actors.references",
     "RemoteTraceback": "cobre.actors.failures",
     "RestartPolicy": "cobre.supervisor",
+    "Session": "cobre.actors.session",
+    "SessionLimits": "cobre.actors.session_records",
+    "SessionMetrics": "cobre.actors.session_records",
     "context": "cobre.actors.inside",
     "register_node": "cobre.actors.node",
 }

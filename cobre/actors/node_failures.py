@@ -30,3 +30,20 @@ def nearest(name: object, known: Iterable[str], otherwise: str) -> str:
     if close:
         return f"did you mean {close[0]!r}?"
     return f"{otherwise}: {', '.join(names)}" if names else otherwise
+
+
+def size_of(data: Any) -> int:
+    """Bytes of the payload that some data makes; 0 for what cannot be published anyway."""
+    if isinstance(data, str):
+        return len(data.encode())
+    if isinstance(data, bytes):
+        return len(data)
+    array = getattr(data, "samples", getattr(data, "frame", data))
+    return int(getattr(array, "nbytes", 0))
+
+
+def too_large(size: int, most: int, port: str, node: str | None) -> PipelineError:
+    """The error for a message beyond the session's limit."""
+    told = f"a message of {size:,} bytes is more than the {most:,} that the limits of this session allow"
+    advice = "raise SessionLimits(message_bytes=...), or send less at a time"
+    return pipeline_error("TooLarge", told, advice, node=node, size=size, port=port)

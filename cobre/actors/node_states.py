@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import StrEnum
 
-__all__ = ["NODE_TRANSITIONS", "SESSION_TRANSITIONS", "NodeState", "SessionState"]
+__all__ = ["NODE_TRANSITIONS", "NUMBERS", "SESSION_TRANSITIONS", "NodeState", "SessionState"]
 
 
-class NodeState(IntEnum):
-    """Where a node stands. The number is what its process writes on its board.
+class NodeState(StrEnum):
+    """Where a node stands.
 
     idle: there is no process yet. processing: its own code runs, or it hands on what that returned. ready: it waits
     for a message. error: it failed; that of the node to blame stays so. stopped: its process is gone.
     """
 
-    IDLE = 0
-    INITIALIZING = 1
-    READY = 2
-    PROCESSING = 3
-    STOPPING = 4
-    STOPPED = 5
-    ERROR = 6
+    IDLE = "idle"
+    INITIALIZING = "initializing"
+    READY = "ready"
+    PROCESSING = "processing"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    ERROR = "error"
 
+
+NUMBERS: dict[NodeState, int] = {state: number for number, state in enumerate(NodeState)}
+"""What a node's process writes on its board: IDLE is 0, a word that was not written yet."""
 
 NODE_TRANSITIONS: dict[NodeState, frozenset[NodeState]] = {
     NodeState.IDLE: frozenset({NodeState.INITIALIZING, NodeState.ERROR, NodeState.STOPPED}),
@@ -35,20 +38,20 @@ NODE_TRANSITIONS: dict[NodeState, frozenset[NodeState]] = {
 """What may follow what. ``stopped`` follows any state: the session of a node may be killed at any time."""
 
 
-class SessionState(IntEnum):
+class SessionState(StrEnum):
     """Where a session stands.
 
     created: nothing was started. initializing: the nodes start. ready: all can work. running: a message went in, or a
     node produces by itself. stopping: it ends in good order. terminating: a failure ends it. stopped: all is gone.
     """
 
-    CREATED = 0
-    INITIALIZING = 1
-    READY = 2
-    RUNNING = 3
-    STOPPING = 4
-    TERMINATING = 5
-    STOPPED = 6
+    CREATED = "created"
+    INITIALIZING = "initializing"
+    READY = "ready"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    TERMINATING = "terminating"
+    STOPPED = "stopped"
 
 
 SESSION_TRANSITIONS: dict[SessionState, frozenset[SessionState]] = {

@@ -20,8 +20,8 @@ _TYPES = {
     ("builtins", "str"): "text",
     ("builtins", "bytes"): "bytes",
     ("numpy", "ndarray"): "array",
-    ("cobre.transport.message", "Audio"): "audio",
-    ("cobre.transport.message", "Video"): "video",
+    ("cobre.transport.media", "Audio"): "audio",
+    ("cobre.transport.media", "Video"): "video",
 }
 
 

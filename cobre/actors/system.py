@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -197,6 +198,10 @@ class ActorSystem:
     def statistics(self) -> dict[str, ActorStatistics]:
         """What is known of each actor, by its name; those that ended are there too."""
         return {name: _statistics(actor) for name, actor in tuple(self._actors.items())}
+
+    def later(self, seconds: float, callback: Callable[[], object]) -> None:
+        """Has ``callback`` called after so many seconds, in the thread that answers calls, unless that has ended."""
+        self._replies.at(time.monotonic() + seconds, callback)
 
     def kill(self) -> None:
         """Kills all actors' processes; returns at once. Calls without an answer fail with kind Closed."""

@@ -38,6 +38,16 @@ When (``WHENS``): the first time that the worker comes to the point, or the firs
     simulation          a stage of a block of scenarios
     writing             it is about to write what was simulated of a block (which takes no ``stage``)
     stopping            all is computed, and its call is about to return
+
+A node of a pipeline is named instead of a rank: ``inject(node="mix", how="SIGKILL", when="processing", message=3)``,
+or ``{"node": "mix", ...}``. It has all hows but the two that are of a rank's results and of its group, and these
+whens (``NODE_WHENS``); sessions that are started inside the block have the fault:
+
+    initializing        before its ``initialize``
+    processing          before its ``process``, of any message or of the given one (from 1); a source: before it sends
+    waiting             in the middle of waiting for a message, 0.05 s after it began
+    publishing          in the middle of waiting for room to publish, 0.05 s after it began
+    stopping            when all its inputs have ended, before its ``finish``
 """
 
 from __future__ import annotations
@@ -49,14 +59,27 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from cobre.engine.marks import POINTS
 from cobre.errors import Diagnostic, DiagnosticKind, ValidationError
 from cobre.testing.faults_deeds import DEEDS
+from cobre.testing.faults_nodes import NODE_HOWS, NODE_WHENS, NodeFault
 
-__all__ = ["HOWS", "VARIABLE", "WHENS", "Fault", "arm", "check", "inject", "parse"]
+__all__ = [
+    "HOWS",
+    "NODE_HOWS",
+    "NODE_WHENS",
+    "VARIABLE",
+    "WHENS",
+    "Fault",
+    "NodeFault",
+    "arm",
+    "check",
+    "inject",
+    "parse",
+]
 
 log = logging.getLogger(__name__)
 
@@ -88,17 +111,24 @@ class Fault:
 
 @contextmanager
 def inject(
-    *, rank: int, how: str, when: str, iteration: int | None = None, stage: int | None = None
-) -> Iterator[Fault]:
-    """Workers that are started inside the block have this fault; blocks inside each other add up.
+    *,
+    how: str,
+    when: str,
+    rank: int | None = None,
+    iteration: int | None = None,
+    stage: int | None = None,
+    node: str | None = None,
+    message: int | None = None,
+) -> Iterator[Fault | NodeFault]:
+    """Workers (or nodes) that are started inside the block have this fault; blocks inside each other add up.
 
     It goes through the environment of this process, which all threads share. Raises ValidationError for what no
     worker could do.
     """
-    fault = Fault(rank, how, when, iteration, stage)
     before = os.environ.get(VARIABLE)
-    told = [{name: value for name, value in asdict(each).items() if value is not None} for each in [fault]]
-    parse(json.dumps(told))
+    given = {"rank": rank, "how": how, "when": when, "iteration": iteration, "stage": stage}
+    told = [{name: value for name, value in {**given, "node": node, "message": message}.items() if value is not None}]
+    fault = parse(json.dumps(told))[0]
     os.environ[VARIABLE] = json.dumps([*_read(before or "[]"), *told])
     try:
         yield fault
@@ -111,7 +141,7 @@ def inject(
 
 def arm(rank: int, text: str) -> Callable[..., None]:
     """What a worker calls at every point that it comes to. Raises ValidationError for a text that makes no sense."""
-    waiting = [fault for fault in parse(text) if fault.rank == rank]
+    waiting = [fault for fault in parse(text) if isinstance(fault, Fault) and fault.rank == rank]
 
     def reached(point: str, *, iteration: int = 0, stage: int = 0) -> None:
         for fault in [fault for fault in waiting if fault.is_at(point, iteration, stage)]:
@@ -129,13 +159,13 @@ def check(text: str, size: int) -> None:
     found = [
         _fault("OutOfRange", f"[{number}].rank", fault.rank, f"the run has ranks 0 to {size - 1}")
         for number, fault in enumerate(parse(text))
-        if fault.rank >= size
+        if isinstance(fault, Fault) and fault.rank >= size
     ]
     if found:
         raise ValidationError.of(found, VARIABLE)
 
 
-def parse(text: str) -> list[Fault]:
+def parse(text: str) -> list[Fault | NodeFault]:
     """The faults that the text asks for. Raises ValidationError with everything that is wrong with it."""
     found: list[Diagnostic] = []
     told = _read(text)
@@ -143,7 +173,7 @@ def parse(text: str) -> list[Fault]:
         found += _look_at(number, each)
     if found:
         raise ValidationError.of(found, VARIABLE)
-    return [Fault(**each) for each in told]
+    return [NodeFault(**each) if "node" in each else Fault(**each) for each in told]
 
 
 def _read(text: str) -> list[Any]:
@@ -157,7 +187,10 @@ def _read(text: str) -> list[Any]:
 def _look_at(number: int, told: Any) -> Iterator[Diagnostic]:
     at = f"[{number}]"
     if not isinstance(told, Mapping):
-        yield _fault("TypeMismatch", at, told, "must be an object with rank, how and when")
+        yield _fault("TypeMismatch", at, told, "must be an object with rank (or node), how and when")
+        return
+    if "node" in told:
+        yield from _look_at_node(at, told)
         return
     for name in {*told} - {"rank", "how", "when", "iteration", "stage"}:
         yield _fault("SchemaViolation", f"{at}.{name}", told[name], "is no field of a fault")
@@ -174,6 +207,21 @@ def _look_at(number: int, told: Any) -> Iterator[Diagnostic]:
             yield _fault("IncompatibleSettings", f"{at}.{name}", value, f"{told['when']} has no {name}")
     if told.get("how") == "out-of-memory" and sys.platform != "linux":
         yield _fault("NotSupported", f"{at}.how", told["how"], "only Linux holds a process to RLIMIT_AS")
+
+
+def _look_at_node(at: str, told: Mapping[str, Any]) -> Iterator[Diagnostic]:
+    for name in {*told} - {"node", "how", "when", "message"}:
+        yield _fault("SchemaViolation", f"{at}.{name}", told[name], "is no field of a node's fault")
+    for name, known in (("how", NODE_HOWS), ("when", NODE_WHENS)):
+        if told.get(name) not in known:
+            yield _fault("InvalidEnum", f"{at}.{name}", told.get(name), f"must be one of {', '.join(known)}")
+    if not isinstance(told["node"], str):
+        yield _fault("TypeMismatch", f"{at}.node", told["node"], "must be the name of a node")
+    message = told.get("message")
+    if message is not None and not _is_whole(message, 1):
+        yield _fault("OutOfRange", f"{at}.message", message, "must be a whole number from 1")
+    elif message is not None and told.get("when") != "processing":
+        yield _fault("IncompatibleSettings", f"{at}.message", message, f"{told.get('when')} has no message")
 
 
 def _is_whole(value: object, least: int) -> bool:

@@ -12,11 +12,12 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from cobre.engine.worker import Summary
 from cobre.errors import CobreError
-from cobre.transport.communicator import Communicator
+
+if TYPE_CHECKING:
+    from cobre.transport.communicator import Communicator
 
 __all__ = ["DEEDS", "Unpicklable"]
 
@@ -48,6 +49,7 @@ def _raise_unpicklable() -> NoReturn:
 
 def _spoil_result() -> None:
     """Every call returns a Summary with what else it returns."""
+    from cobre.engine.worker import Summary  # a node of a pipeline has none, and does not import it for nothing
 
     def refuse(self: Summary, protocol: Any) -> Any:
         raise TypeError("a fault was injected")
@@ -127,6 +129,8 @@ def _break_transport() -> None:
 
 def _communicators() -> Iterator[Communicator]:
     """Those of this process; a worker's is in nobody's reach but its own."""
+    from cobre.transport.communicator import Communicator
+
     return (thing for thing in gc.get_objects() if Communicator in type(thing).__mro__)
 
 

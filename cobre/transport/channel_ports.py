@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -111,6 +111,9 @@ class Loan(ABC):
             self.drop()
 
 
+_Either = TypeVar("_Either", bound="ChannelWriter | ChannelReader")
+
+
 class ChannelWriter(Port):
     """Where messages are published."""
 
@@ -142,6 +145,15 @@ class ChannelWriter(Port):
 
         kind: array, bytes, audio or video; rate: samples or frames a second; format: of frames. Errors as ``publish``.
         """
+
+    @abstractmethod
+    def ready(self) -> bool:
+        """Whether what was last refused for want of room is to be tried again. Where not, ``fileno()`` becomes
+        readable when it may have changed."""
+
+    @abstractmethod
+    def fileno(self) -> int:
+        """A descriptor to wait on, with ``ready()`` before each wait."""
 
     @abstractmethod
     def mark(self, number: int, timeout: float | None = None) -> None:
@@ -227,8 +239,9 @@ class ChannelReader(Port):
             del message
 
 
-def wait(readers: Sequence[ChannelReader], timeout: float | None = None) -> list[ChannelReader]:
-    """The readers whose ``try_receive`` would return a message or raise, as soon as there are any.
+def wait(readers: Sequence[_Either], timeout: float | None = None) -> list[_Either]:
+    """The readers whose ``try_receive`` would return a message or raise, as soon as there are any; of writers, those
+    for whose last message that was refused there may be room now.
 
     Empty where ``timeout`` seconds have passed. They may be of different kinds of channels.
     """

@@ -105,6 +105,7 @@ class MemoryWriter(ChannelWriter):
         self._array = mark_layout()  # like no array
         self._mark = mark_layout()
         self._loan: MemoryLoan | None = None
+        self._refused = 0  # bytes that there was no room for
 
     @property
     def closed(self) -> bool:
@@ -314,6 +315,7 @@ class MemoryWriter(ChannelWriter):
         """Waits until ``need`` bytes are free, and says where; -1 with a negative timeout."""
         if need > self._lane.size:
             raise self._too_large(need, operation)
+        self._refused = need
         began = time.monotonic()
         try:
             offset = -1 if timeout is not None and timeout <= 0.0 else self._linger(need)
@@ -324,6 +326,24 @@ class MemoryWriter(ChannelWriter):
                 if timeout is None or timeout >= 0.0:
                     self._blocked += int((time.monotonic() - began) * 1e9)
                     self._words[self._block + BLOCKED] = self._blocked
+
+    def ready(self) -> bool:
+        lane, words = self._lane, self._words
+        if self._attachment.closed:
+            return True
+        self._peers.sleep(0.0)
+        self._peers.watch()
+        lane.recount()
+        words[self._block + WANTS] = lane.target(self._refused)
+        self._peers.fence()
+        lane.refresh()
+        found = lane.fit(self._refused, lane.done) >= 0 or bool(words[ENDED]) or not lane.live
+        if found:
+            words[self._block + WANTS] = 0
+        return found
+
+    def fileno(self) -> int:
+        return self._peers.fileno()
 
     def _linger(self, need: int) -> int:
         """Looks for a while."""

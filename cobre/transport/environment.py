@@ -9,7 +9,7 @@ from typing import Any
 
 from cobre.transport.failures import invalid
 
-__all__ = ["backend_of", "settings_of", "state_directory"]
+__all__ = ["backend_of", "fault_text", "settings_of", "state_directory"]
 
 _MILLISECONDS = 1e-3
 
@@ -36,6 +36,11 @@ _VARIABLES: dict[str, dict[str, tuple[str, str]]] = {
         "COBRE_TCP_KEYS": ("keys", "text"),
     },
 }
+
+
+def fault_text(environment: Mapping[str, str] | None = None) -> str | None:
+    """The faults that COBRE_FAULTS asks for, unread, or None. environment: read instead of the process's."""
+    return (os.environ if environment is None else environment).get("COBRE_FAULTS") or None
 
 
 def backend_of(environment: Mapping[str, str] | None = None) -> str:

@@ -24,7 +24,8 @@ from cobre.transport.message_header import (
     mark_layout,
     pack_header,
 )
-from cobre.transport.tcp_channel_sending import Sender
+from cobre.transport.tcp_channel_dispatch import ToOne
+from cobre.transport.tcp_channel_sending import Sender, ToAll
 from cobre.transport.tcp_channel_settings import Settings
 from cobre.transport.tcp_channel_wire import NOTE_TEXT, Frame, pack_prefix
 
@@ -34,7 +35,7 @@ _AT_ONCE = float("-inf")  # a deadline
 
 
 class TcpChannelWriter(ChannelWriter):
-    """A writer of a channel over tcp. It calls all readers, and hears them whenever it is called itself: no thread."""
+    """A writer of a channel over tcp. It calls all readers, and hears them whenever it is called itself."""
 
     def __init__(self, settings: Settings, place: int) -> None:
         self.name = settings.name
@@ -47,7 +48,7 @@ class TcpChannelWriter(ChannelWriter):
         self._loan: TcpLoan | None = None
         self._closed = False
         self._using = threading.RLock()  # against one who closes while another thread waits
-        self._sender = Sender(settings, place)
+        self._sender: Sender = (ToOne if settings.chooses else ToAll)(settings, place)
 
     def connect(self, timeout: float | None = None) -> None:
         """Returns when every reader has been reached, for which the first ``publish`` would wait.
@@ -89,7 +90,7 @@ class TcpChannelWriter(ChannelWriter):
         self._check_kind("loan", kind)
         with self._using:
             self._check("loan")
-            if not self._room("loan", layout, layout.size, _deadline(timeout)):
+            if not self._room("loan", layout.size, _deadline(timeout)):
                 raise self._timed_out("loan", timeout)
             self._loan = TcpLoan(self, layout, timeout)
             return self._loan
@@ -101,6 +102,15 @@ class TcpChannelWriter(ChannelWriter):
             self._check("mark")
             if not self._send("mark", mark_layout(), b"", {}, _deadline(timeout), number):
                 raise self._timed_out("mark", timeout)
+
+    def ready(self) -> bool:
+        with self._using:
+            return self._closed or self._sender.ready()
+
+    def fileno(self) -> int:
+        with self._using:
+            self._check("fileno")
+            return self._sender.fileno()
 
     @property
     def closed(self) -> bool:
@@ -149,29 +159,26 @@ class TcpChannelWriter(ChannelWriter):
         """Sends one message, once there is room; False where the time is up before."""
         packed = encode_metadata(layout, metadata, operation, self.name)
         size = layout.size + len(packed[1])
-        if not self._room(operation, layout, size, deadline):
+        if not self._room(operation, size, deadline):
             return False
         now = max(time.time_ns(), self._time + 1)
         header = pack_header(layout, self._sequence, now, self._session, packed, number)
         opening = pack_prefix(Frame.MESSAGE, size, self._sender.blocked) + header
         parts = [memoryview(part) for part in (opening, body, packed[1])]
-        if not self._sender.deliver(operation, parts, size, self._for_all(layout), deadline):
+        if not self._sender.deliver(parts, size, layout.kind == "mark", operation, deadline):
             return False
         self._sequence += 1
         self._time = now
         return True
 
-    def _room(self, operation: str, layout: Layout, size: int, deadline: float | None) -> bool:
+    def _room(self, operation: str, size: int, deadline: float | None) -> bool:
         if size > self._settings.limit:
             message = f"a message of {size} bytes is more than the {self._settings.limit} of the channel"
             raise self._error("TooLarge", operation, message, "make the channel with more bytes=", size=size)
-        found = self._sender.room(operation, size, self._for_all(layout), deadline)
+        found = self._sender.room(size, operation, deadline)
         if self._closed:  # by another thread, meanwhile
             raise self._settings.closed(operation)
         return found
-
-    def _for_all(self, layout: Layout) -> bool:
-        return self._settings.to == "all" or layout.kind == "mark"
 
     def _check(self, operation: str) -> None:
         if self._closed:

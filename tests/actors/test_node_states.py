@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import StrEnum
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from cobre.actors.node_states import NODE_TRANSITIONS, SESSION_TRANSITIONS, Node
     ("states", "table", "last"),
     [(NodeState, NODE_TRANSITIONS, NodeState.STOPPED), (SessionState, SESSION_TRANSITIONS, SessionState.STOPPED)],
 )
-def test_every_state_has_a_way_to_the_last(states: type[IntEnum], table: dict[Any, frozenset[Any]], last: Any) -> None:
+def test_every_state_has_a_way_to_the_last(states: type[StrEnum], table: dict[Any, frozenset[Any]], last: Any) -> None:
     assert set(table) == set(states)
     assert table[last] == frozenset()
     for state in states:

@@ -1,0 +1,256 @@
+"""The ports of a node inside its process: where its messages come from, and where they go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from cobre.actors.node_failures import nearest, pipeline_error, size_of, too_large
+from cobre.actors.node_plan import Lost, NodePlan
+from cobre.errors import ChannelError
+from cobre.transport.channel_ports import ChannelReader, ChannelWriter, wait
+
+if TYPE_CHECKING:
+    from cobre.supervisor import Board
+    from cobre.transport.channel_ports import Loan
+    from cobre.transport.message import Message
+
+__all__ = ["Inlets", "LostChannel", "Outlets"]
+
+_LOST = ("PeerDied", "Closed")
+_NONE: dict[str, Any] = {}
+
+Hook = Callable[..., object]
+
+
+class LostChannel(BaseException):
+    """A channel of this node is gone, and with it the session: for no code of the node to catch."""
+
+    def __init__(self, told: Lost) -> None:
+        super().__init__(told.message)
+        self.told = told
+
+
+class _Ends:
+    """What both sides have: the board on which is written that the node waits, and for how long it did."""
+
+    def __init__(self, board: Board, hook: Hook | None) -> None:
+        self._board, self._hook = board, hook
+        self.lost: Lost | None = None
+
+    def _failed(self, error: ChannelError) -> NoReturn:
+        if error.kind not in _LOST:
+            raise error
+        self.lost = Lost(error.kind, error.channel or "", error.message)
+        raise LostChannel(self.lost) from None
+
+
+class _Inlet:
+    """One channel that an input reads. mark: the number of the last mark that came."""
+
+    __slots__ = ("mark", "port", "reader")
+
+    def __init__(self, port: str, reader: ChannelReader) -> None:
+        self.port, self.reader, self.mark = port, reader, -1
+
+
+class Inlets(_Ends):
+    """All channels that a node reads; they take turns."""
+
+    def __init__(self, plan: NodePlan, board: Board, hook: Hook | None) -> None:
+        super().__init__(board, hook)
+        self._all = [_Inlet(port, channel.reader(place)) for port, channel, place in plan.inputs]
+        self._open = list(self._all)
+        self._current: _Inlet | None = None
+        self._waiting = 0
+
+    def addresses(self) -> dict[tuple[str, int], str]:
+        """Where the readers listen that must be told to their writers, by channel and place."""
+        found = {}
+        for inlet in self._all:
+            address = getattr(inlet.reader, "address", None)
+            if address is not None:
+                found[inlet.reader.name, inlet.reader.place] = str(address)
+        return found
+
+    def receive(self) -> Message | None:
+        """The next message, or None when all channels have ended. Raises LostChannel, ChannelError ViewAlive."""
+        board = self._board
+        if self._hook is not None:
+            self._hook("waiting")
+        began = perf_counter_ns()
+        board.waiting = True
+        try:
+            while self._open:
+                message = self._next()
+                if message is not None:
+                    assert self._current is not None
+                    message.port = self._current.port
+                    return message
+            return None
+        finally:
+            board.waiting = False
+            self._waiting += perf_counter_ns() - began
+            board.mark("waiting", self._waiting)
+            if self._hook is not None:
+                self._hook("")
+
+    def _next(self) -> Message | None:
+        inlets = self._open
+        if len(inlets) == 1:
+            inlet = self._current = inlets[0]
+            try:
+                return inlet.reader.receive()
+            except ChannelError as error:
+                self._ended(inlet, error)
+                return None
+        for inlet in inlets:
+            try:
+                message = inlet.reader.try_receive()
+            except ChannelError as error:
+                self._ended(inlet, error)
+                return None
+            if message is not None:
+                self._current = inlet
+                inlets.remove(inlet)
+                inlets.append(inlet)  # whoever had its turn stands last
+                return message
+        wait([inlet.reader for inlet in inlets])
+        return None
+
+    def _ended(self, inlet: _Inlet, error: ChannelError) -> None:
+        if error.kind != "EndOfChannel":
+            self._failed(error)
+        self._open.remove(inlet)
+        inlet.mark = 1 << 63
+
+    def marked(self, message: Message) -> int | None:
+        """Notes a mark. Its number when it has now come on all channels."""
+        assert self._current is not None
+        self._current.mark = number = int(message.data)
+        return number if all(inlet.mark >= number for inlet in self._all) else None
+
+    def close(self) -> None:
+        """Closes them."""
+        for inlet in self._all:
+            inlet.reader.close()
+
+
+class Outlets(_Ends):
+    """All channels that a node writes. spent: nanoseconds in publishing, waiting for room included."""
+
+    def __init__(self, plan: NodePlan, board: Board, hook: Hook | None, places: Mapping[str, Any]) -> None:
+        super().__init__(board, hook)
+        self._name = plan.name
+        self._most = plan.message_bytes
+        self._writers: dict[str, ChannelWriter] = {
+            port: places.get(channel.name, channel).writer(0) for port, channel in plan.outputs.items()
+        }
+        self._only = next(iter(self._writers.values())) if len(self._writers) == 1 else None
+        self.spent = self._sent = 0
+
+    def emit(self, data: Any, port: str | None = None, metadata: Mapping[str, Any] = _NONE) -> None:
+        """Publishes at a port (None: the only one). Raises PipelineError UnknownPort, ChannelError, LostChannel."""
+        writer = self._only if port is None else self._writers.get(port)
+        if writer is None:
+            raise self._unknown(port)
+        if self._most is not None and size_of(data) > self._most:
+            raise too_large(size_of(data), self._most, str(port or ""), self._name)
+        board = self._board
+        if self._hook is not None:
+            self._hook("publishing")
+        board.waiting = True
+        began = perf_counter_ns()
+        try:
+            writer.publish(data, **metadata)
+        except ChannelError as error:
+            self._failed(error)
+        finally:
+            self.spent += perf_counter_ns() - began
+            board.waiting = False
+            board.mark("blocked", self.spent)
+            if self._hook is not None:
+                self._hook("")
+        self._count()
+
+    def loan(self, shape: Any, dtype: Any, port: str | None, metadata: Mapping[str, Any]) -> _Lent:
+        """Room to be filled in place. Raises as ``emit``."""
+        writer = self._only if port is None else self._writers.get(port)
+        if writer is None:
+            raise self._unknown(port)
+        if self._hook is not None:
+            self._hook("publishing")
+        self._board.waiting = True
+        began = perf_counter_ns()
+        try:
+            loan = writer.loan(shape, dtype)
+        except ChannelError as error:
+            self._failed(error)
+        finally:
+            self.spent += perf_counter_ns() - began
+            self._board.waiting = False
+            self._board.mark("blocked", self.spent)
+            if self._hook is not None:
+                self._hook("")
+        if self._most is not None and loan.array.nbytes > self._most:
+            loan.drop()
+            raise too_large(loan.array.nbytes, self._most, str(port or ""), self._name)
+        loan.metadata.update(metadata)
+        return _Lent(loan, self)
+
+    def mark(self, number: int) -> None:
+        """Hands a mark on to all outputs."""
+        for writer in self._writers.values():
+            self._board.waiting = True
+            try:
+                writer.mark(number)
+            except ChannelError as error:
+                self._failed(error)
+            finally:
+                self._board.waiting = False
+
+    def close(self) -> None:
+        """Closes them: nothing more will come."""
+        for writer in self._writers.values():
+            writer.close()
+
+    def published(self, loan: Loan) -> None:
+        """Publishes what was lent."""
+        try:
+            loan.publish()
+        except ChannelError as error:
+            self._failed(error)
+        self._count()
+
+    def _count(self) -> None:
+        self._sent += 1
+        self._board.mark("sent", self._sent)
+
+    def _unknown(self, port: str | None) -> Exception:
+        known = [*self._writers]
+        told = f"{self._name} has no output {port!r}" if port is not None else f"{self._name} has {len(known)} outputs"
+        advice = (
+            nearest(port or "", known, 'name the port, as in {"port": data}; there are') if known else "send nothing"
+        )
+        return pipeline_error("UnknownPort", told, advice, node=self._name)
+
+
+class _Lent:
+    """A loan that the node's counters know of. array, metadata: to be filled."""
+
+    __slots__ = ("_loan", "_outlets", "array", "metadata")
+
+    def __init__(self, loan: Loan, outlets: Outlets) -> None:
+        self._loan, self._outlets = loan, outlets
+        self.array, self.metadata = loan.array, loan.metadata
+
+    def __enter__(self) -> _Lent:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: object) -> None:
+        del self.array
+        if error is None:
+            self._outlets.published(self._loan)
+        else:
+            self._loan.drop()
