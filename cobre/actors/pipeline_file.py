@@ -52,7 +52,7 @@ _KINDS: dict[str, DiagnosticKind] = {
 class RuntimeSettings:
     """What a ``runtime.toml`` says; None where it is silent. Seconds and bytes.
 
-    addresses: for ``tcp``, the ``host:port`` at which each reader of a channel listens, by the channel's name.
+    addresses: for ``tcp``, the ``host:port`` at which an input listens, by its ``node.port``.
     """
 
     transport: str | None = None
@@ -62,7 +62,7 @@ class RuntimeSettings:
     message_bytes: int | None = None
     initialize_timeout: float | None = None
     grace: float | None = None
-    addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    addresses: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_runtime(path: str | Path) -> RuntimeSettings:
@@ -79,7 +79,7 @@ def read_runtime(path: str | Path) -> RuntimeSettings:
         **document.limits.model_dump(),
         initialize_timeout=document.timeouts.initialize,
         grace=document.timeouts.stop,
-        addresses={name: tuple(addresses) for name, addresses in document.addresses.items()},
+        addresses=dict(document.addresses),
     )
 
 

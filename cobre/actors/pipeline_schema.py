@@ -133,7 +133,7 @@ class RuntimeDocument(_Table):
     session: SessionTable = SessionTable()
     limits: SessionLimitsTable = SessionLimitsTable()
     timeouts: TimeoutsTable = TimeoutsTable()
-    addresses: dict[str, Names] = {}
+    addresses: dict[str, Name] = {}
 
 
 _TABLES: dict[tuple[str, ...], type[_Table]] = {

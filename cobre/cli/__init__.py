@@ -1,4 +1,4 @@
-"""The command line: ``cobre validate``, ``train``, ``simulate``, ``run`` and ``report``."""
+"""The command line: ``cobre validate``, ``train``, ``simulate``, ``run``, ``report`` and others."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
@@ -14,7 +14,9 @@ import typer
 from cobre.cli import runs
 from cobre.cli.failures import ExitCode, guarded, usage_record
 from cobre.cli.keys import make as make_keys
+from cobre.cli.options import Json, Quiet, Verbose, end
 from cobre.cli.overrides import parse_overrides
+from cobre.cli.pipeline_commands import commands as pipeline_commands
 from cobre.cli.report import report as make_report
 from cobre.cli.terminal import Terminal
 from cobre.cli.worker import work as be_rank
@@ -25,7 +27,7 @@ _EXIT_CODES = """
 Exit codes:
 
 0 done; 1 internal error; 2 wrong usage; 3 the input is invalid; 4 a solve failed; 5 reading or writing failed;
-6 a worker or communication failed; 7 stopped early by Ctrl-C or SIGTERM, results saved; 130 stopped at once.
+6 a worker, a node or communication failed; 7 stopped early by Ctrl-C or SIGTERM, results saved; 130 stopped at once.
 
 The first Ctrl-C (or SIGTERM) stops after the iteration under way and saves everything; a second stops at once.
 """
@@ -39,6 +41,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+
+app.add_typer(pipeline_commands)
 
 # typer may carry its own copy of click; in every version the root of wrong usage stands here
 _ClickException: type[Exception] = typer.BadParameter.__mro__[2]
@@ -77,9 +81,6 @@ Backend = Annotated[
         help="What the workers exchange data through; local is this process alone.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, everything else on stderr.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors and warnings only.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="The log, and tracebacks of errors, on stderr.")]
 
 
 @app.command()
@@ -96,7 +97,7 @@ def validate(
     """
     overrides = parse_overrides(settings or ())
     terminal = Terminal(json=json, quiet=quiet, verbose=verbose)
-    _end(terminal, lambda: runs.validate(terminal, runs.Request(case, overrides)))
+    end(terminal, lambda: runs.validate(terminal, runs.Request(case, overrides)))
 
 
 @app.command()
@@ -122,7 +123,7 @@ def train(
     """
     request = runs.Request(case, parse_overrides(settings or ()), output, workers, backend)
     terminal = Terminal(json=json, quiet=quiet, verbose=verbose)
-    _end(terminal, lambda: runs.train(terminal, request))
+    end(terminal, lambda: runs.train(terminal, request))
 
 
 @app.command()
@@ -159,7 +160,7 @@ def simulate(
     """
     request = runs.Request(case, parse_overrides(settings or ()), output, workers, backend)
     terminal = Terminal(json=json, quiet=quiet, verbose=verbose)
-    _end(terminal, lambda: runs.simulate(terminal, request, policy, strict))
+    end(terminal, lambda: runs.simulate(terminal, request, policy, strict))
 
 
 @app.command()
@@ -184,7 +185,7 @@ def run(
     """
     request = runs.Request(case, parse_overrides(settings or ()), output, workers, backend)
     terminal = Terminal(json=json, quiet=quiet, verbose=verbose)
-    _end(terminal, lambda: runs.run(terminal, request, simulated))
+    end(terminal, lambda: runs.run(terminal, request, simulated))
 
 
 @app.command()
@@ -211,7 +212,7 @@ def worker(
     """
     request = runs.Request(case, parse_overrides(settings or ()), output)
     terminal = Terminal(json=json, quiet=quiet, verbose=verbose)
-    _end(terminal, lambda: be_rank(terminal, request, simulated))
+    end(terminal, lambda: be_rank(terminal, request, simulated))
 
 
 @app.command()
@@ -233,7 +234,7 @@ def report(
       cobre report out --json | jq .costs.mean
     """
     terminal = Terminal(json=json, quiet=quiet, verbose=verbose)
-    _end(terminal, lambda: make_report(terminal, output, pictures))
+    end(terminal, lambda: make_report(terminal, output, pictures))
 
 
 @app.command()
@@ -254,7 +255,7 @@ def keys(
       cobre keys ~/cobre-keys
     """
     terminal = Terminal(json=json, quiet=quiet, verbose=verbose)
-    _end(terminal, lambda: make_keys(terminal, directory))
+    end(terminal, lambda: make_keys(terminal, directory))
 
 
 def _version(asked: bool) -> None:
@@ -270,10 +271,6 @@ def _root(
     ] = False,
 ) -> None:
     pass
-
-
-def _end(terminal: Terminal, command: Callable[[], ExitCode]) -> None:
-    raise typer.Exit(int(guarded(terminal, command)))
 
 
 def call(arguments: Sequence[str]) -> int:

@@ -11,7 +11,18 @@ from rich.text import Text
 
 from cobre.cli.findings import diagnostic_record, show_findings
 from cobre.cli.terminal import Terminal
-from cobre.errors import ActorError, CobreError, CommError, IOError, SolverError, ValidationError, WorkerError
+from cobre.errors import (
+    ActorError,
+    ChannelError,
+    CobreError,
+    CommError,
+    IOError,
+    NodeError,
+    PipelineError,
+    SolverError,
+    ValidationError,
+    WorkerError,
+)
 
 __all__ = ["ExitCode", "guarded", "usage_record"]
 
@@ -38,6 +49,9 @@ _CODES: tuple[tuple[type[CobreError], ExitCode], ...] = (
     (WorkerError, ExitCode.WORKER),
     (CommError, ExitCode.WORKER),
     (ActorError, ExitCode.WORKER),
+    (NodeError, ExitCode.WORKER),
+    (ChannelError, ExitCode.WORKER),
+    (PipelineError, ExitCode.INVALID),
 )
 
 
@@ -78,7 +92,7 @@ def _report(terminal: Terminal, error: CobreError) -> ExitCode:
     _print(terminal, headline, error.suggestion)
     if terminal.verbose:
         terminal.note("".join(traceback.format_exception(error)), style="dim")
-    told = ("stage", "iteration", "rank", "exit_code")
+    told = ("stage", "iteration", "rank", "node", "exit_code", "signal")
     fields = {name: getattr(error, name) for name in told if hasattr(error, name)}
     document = _record(error.kind, error.message, error.context | fields, error.suggestion)
     document["error"]["diagnostics"] = [diagnostic_record(d) for d in diagnostics]

@@ -219,10 +219,10 @@ def test_runtime_settings(tmp_path: Path) -> None:
         initialize = 90
         stop = 0.5
         [addresses]
-        "a.out" = "127.0.0.1:9000"
+        "b.in" = "127.0.0.1:9000"
     """
     assert read_runtime(write(tmp_path, text, "runtime.toml")) == RuntimeSettings(
-        "tcp", "forkserver", 4, 2_000_000_000, 1_000_000, 90.0, 0.5, {"a.out": ("127.0.0.1:9000",)}
+        "tcp", "forkserver", 4, 2_000_000_000, 1_000_000, 90.0, 0.5, {"b.in": "127.0.0.1:9000"}
     )
     assert read_runtime(write(tmp_path, "", "runtime.toml")) == RuntimeSettings()
 
