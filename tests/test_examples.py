@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import cobre
+from cobre.actors.pipeline_file import read_pipeline
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 CASE = EXAMPLES / "cases" / "three-dams"
@@ -68,6 +69,45 @@ def test_train_on_workers(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split()[1] for line in said if line.startswith("iteration")] == ["1", "2", "3", "4", "5"]
     assert [line.split()[1] for line in said if line.startswith("worker")] == ["0:", "1:"]
     assert said[-1].startswith("one process comes to the same bits")
+
+
+def test_speech_chain(capsys: pytest.CaptureFixture[str]) -> None:
+    load("speech_chain").main()
+    said = capsys.readouterr().out.splitlines()
+    heard = [line.split()[-1] for line in said if " s to " in line]
+    assert heard == ["right", "left", "stop", "left", "right", "right", "stop"]
+    assert "spotter is loading (33%): learning 'right'" in said
+    assert said[-1].startswith("one process hears the same 7 words")
+
+
+def test_video_chain(capsys: pytest.CaptureFixture[str]) -> None:
+    load("video_chain").main(12)
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "frame 1: movement in rows 40 to 184, columns 80 to 248"
+    assert [line for line in said if "nothing" in line] == ["frame 5: nothing moves", "frame 10: nothing moves"]
+    assert said[-2].startswith("12 frames, 75 MB, at most ")
+    assert said[-1].startswith("12 frames arrived as they were sent")
+
+
+def test_sddp_pipeline(capsys: pytest.CaptureFixture[str]) -> None:
+    load("sddp_pipeline").main()
+    said = capsys.readouterr().out.splitlines()
+    expected = {line.split()[0]: float(line.split()[2]) for line in said[:3]}
+    assert expected["dry"] > expected["usual"] > expected["wet"]
+    assert said[3].startswith("usual is best: dry costs ")
+    assert said[4].startswith("trained in this process, the usual belief expects the same: ")
+
+
+@pytest.mark.parametrize("name", ["speech", "video"])
+def test_pipelines_in_files_are_those_of_the_scripts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    written = read_pipeline(EXAMPLES / "pipelines" / f"{name}.toml").check()
+    built = load(f"{name}_chain").build().check()
+    assert written.name == built.name
+    assert written.channels == built.channels
+    for one, other in zip(written.nodes.values(), built.nodes.values(), strict=True):
+        assert (one.name, one.type_name, one.config) == (other.name, other.type_name, other.config)
+    assert {path.stem for path in (EXAMPLES / "pipelines").glob("*.toml")} == {"speech", "video"}
 
 
 def _table(capsys: pytest.CaptureFixture[str]) -> list[str]:
