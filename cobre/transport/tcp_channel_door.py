@@ -10,7 +10,7 @@ import contextlib
 import errno
 import json
 import os
-import select
+import selectors
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -186,11 +186,11 @@ class Dial:
             self._fail(error)
             return None
 
-    def awaited(self) -> tuple[int, int] | None:
-        """The descriptor and the events that ``step`` waits for, or None where it waits for ``pause`` to pass."""
+    def awaited(self) -> tuple[socket.socket, int] | None:
+        """The stream and the event (of ``selectors``) that ``step`` waits for; None where it waits for ``pause``."""
         if self._stream is None:
             return None
-        return self._stream.fileno(), select.POLLOUT if self._connection is None else select.POLLIN
+        return self._stream, selectors.EVENT_WRITE if self._connection is None else selectors.EVENT_READ
 
     def pause(self) -> float:
         """Seconds until the reader is called again."""
@@ -264,23 +264,22 @@ def ask(spots: Sequence[Spot], question: dict[str, Any], timeout: float) -> dict
     """What readers answer, by their places, without those that are not there or say nothing for so many seconds."""
     dials = [Dial(spot, Visit(ASKER, Wish.ANSWER, json.dumps(question))) for spot in spots]
     end = time.monotonic() + timeout
-    found: dict[int, dict[str, Any]] = {}
+    answers: dict[int, dict[str, Any]] = {}
     with contextlib.ExitStack() as held:
         for dial in dials:
             held.callback(dial.close)
         while dials and (left := end - time.monotonic()) > 0:
-            dials = [dial for dial in dials if _goes_on(dial, found)]
-            poll = select.poll()
-            for dial in dials:
-                awaited = dial.awaited()
-                assert awaited is not None
-                poll.register(*awaited)
-            if dials:
-                poll.poll(left * 1000.0)
-    return found
+            dials = [dial for dial in dials if _goes_on(dial, answers)]
+            awaited = [found for dial in dials if (found := dial.awaited())]
+            with selectors.DefaultSelector() as selector:
+                for stream, events in awaited:
+                    selector.register(stream, events)
+                if awaited:
+                    selector.select(left)
+    return answers
 
 
-def _goes_on(dial: Dial, found: dict[int, dict[str, Any]]) -> bool:
+def _goes_on(dial: Dial, answers: dict[int, dict[str, Any]]) -> bool:
     """Whether there is more to wait for."""
     try:
         connection = dial.step()
@@ -288,5 +287,5 @@ def _goes_on(dial: Dial, found: dict[int, dict[str, Any]]) -> bool:
         return False
     if connection is not None:
         connection.close()
-        found[dial.spot.place] = json.loads(dial.told)
+        answers[dial.spot.place] = json.loads(dial.told)
     return connection is None and dial.awaited() is not None

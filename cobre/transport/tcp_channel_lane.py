@@ -17,6 +17,7 @@ from cobre.transport.tcp_channel_wire import (
     NOTE_TEXT,
     PREFIX,
     TRAILER,
+    Account,
     Frame,
     Say,
     pack_note,
@@ -33,8 +34,9 @@ _MARK = KINDS.index("mark")
 class Lane:
     """Two connected streams of one writer, which it owns. Whoever advances it holds the reader's lock.
 
-    received, received_bytes: messages that have arrived; done, done_bytes: those that were given back, which the
-    thread of the reader's user alone counts. state: open; left (in good order) or lost, once no more will come.
+    received, received_bytes: messages that have arrived; taken: those that the reader's user got; done, done_bytes:
+    those that were given back; wanted: how many it can do with. The user's thread alone counts the last four. state:
+    open; left (in good order) or lost, once no more will come.
     """
 
     def __init__(self, writer: int, data: socket.socket, notes: socket.socket, capacity: int, limit: int) -> None:
@@ -47,7 +49,8 @@ class Lane:
         self.messages = self.bytes = 0  # received, without marks and extensions
         self.wanting: int | None = None  # bytes that the writer waits for room for
         self.blocked = 0  # nanoseconds
-        self._told = 0
+        self.taken = self.wanted = 0
+        self._told = Account()
         self._capacity = capacity
         self._limit = limit
         self._stage = bytearray(_STAGE)
@@ -68,7 +71,7 @@ class Lane:
     @property
     def owed(self) -> bool:
         """Whether the writer has yet to hear of something that was given back."""
-        return self.open and self._told != self.done
+        return self.open and self._told != self._account()
 
     def advance(self, take: Callable[[Lane, bytes, NDArray[np.uint8]], None]) -> None:
         """Takes what has arrived, and hands whole messages to ``take``; never waits."""
@@ -123,7 +126,7 @@ class Lane:
         if frame is Frame.MESSAGE:
             return staged >= _OPENING and self._begin(size, blocked)
         if frame is Frame.WANTING:
-            self.wanting = size
+            self.wanting = size - 1 if size else None
         elif size > NOTE_TEXT:
             raise ValueError("too many words")
         elif staged < PREFIX + size:
@@ -178,11 +181,25 @@ class Lane:
         self.done_bytes += size
         self.tell()
 
+    def take(self) -> None:
+        """The reader's user gets one more."""
+        self.taken += 1
+        self.tell()
+
+    def want(self) -> None:
+        """The reader's user waits for one that has not arrived."""
+        if self.wanted <= self.received:
+            self.wanted = self.received + 1
+            self.tell()
+
     def tell(self) -> None:
-        """Lets the writer know how much is done with; ``owed`` where it could not be told just now."""
-        done = self.done
-        if self.open and self._post(pack_note(Say.DONE, done, self.done_bytes)):
-            self._told = done
+        """Lets the writer know where the reader is; ``owed`` where it could not be told just now."""
+        account = self._account()
+        if self.open and self._post(pack_note(Say.ACCOUNT, account)):
+            self._told = account
+
+    def _account(self) -> Account:
+        return Account(self.done, self.done_bytes, self.taken, self.wanted)
 
     def end(self, reason: str) -> None:
         """Tells the writer that the channel has ended."""

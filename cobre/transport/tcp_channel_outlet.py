@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import select
+import selectors
 import socket
 from collections.abc import Sequence
 
@@ -14,6 +14,7 @@ from cobre.transport.tcp_channel_wire import (
     FILLER,
     PREFIX,
     TRAILER,
+    Account,
     Frame,
     NoteReader,
     Say,
@@ -30,9 +31,8 @@ _OPENING = PREFIX + HEADER_BYTES
 class Outlet:
     """Two streams to one reader, which it owns. Nothing here waits: ``awaited`` says what to wait for.
 
-    state: calling; open; left (in good order), lost or refused, once nothing more can be sent. published, done:
-    messages since the beginning, and those that the reader has given back. ended: why the channel has, None while it
-    has not.
+    state: calling; open; left (in good order), lost or refused, once nothing more can be sent. published: messages
+    since the beginning; account: where the reader is with them. ended: why the channel has, None while it has not.
     """
 
     def __init__(self, spot: Spot, writer: int, name: str, capacity: int, limit: int) -> None:
@@ -41,7 +41,8 @@ class Outlet:
         self.how = ""
         self.refusal: Refused | None = None
         self.ended: str | None = None
-        self.published = self.published_bytes = self.done = self.done_bytes = 0
+        self.published = self.published_bytes = 0
+        self.account = Account()
         self._capacity = capacity
         self._limit = limit
         self._dials = {wish: Dial(spot, Visit(writer, wish, name)) for wish in (Wish.DATA, Wish.NOTES)}
@@ -59,11 +60,11 @@ class Outlet:
     @property
     def held(self) -> int:
         """Messages that the reader has not given back."""
-        return self.published - self.done
+        return self.published - self.account.done
 
     @property
     def held_bytes(self) -> int:
-        return self.published_bytes - self.done_bytes
+        return self.published_bytes - self.account.done_bytes
 
     @property
     def busy(self) -> bool:
@@ -87,15 +88,15 @@ class Outlet:
         if self.state == "open" and self._parts:
             self.push()
 
-    def awaited(self) -> list[tuple[int, int]]:
-        """Descriptors and events that ``go_on`` waits for."""
+    def awaited(self) -> list[tuple[socket.socket, int]]:
+        """Streams and events (of ``selectors``) that ``go_on`` waits for."""
         if self.state == "calling":
             return [awaited for dial in self._dials.values() if (awaited := dial.awaited())]
         if self.state != "open":
             return []
-        found = [(self._met[Wish.NOTES].fileno(), select.POLLIN)]
+        found = [(self._met[Wish.NOTES], selectors.EVENT_READ)]
         if self._parts:
-            found.append((self._met[Wish.DATA].fileno(), select.POLLOUT))
+            found.append((self._met[Wish.DATA], selectors.EVENT_WRITE))
         return found
 
     def pause(self) -> float | None:
@@ -126,8 +127,8 @@ class Outlet:
                     self._leave("lost", "has died, or its host cannot be reached any more")
                     return
                 for note in self._notes.feed(data):
-                    if note.say is Say.DONE:
-                        self.done, self.done_bytes = note.messages, note.bytes
+                    if note.say is Say.ACCOUNT:
+                        self.account = note.account
                     elif note.say is Say.ENDED:
                         self.ended = note.text
                     else:
@@ -167,10 +168,10 @@ class Outlet:
             if self.state == "open":
                 self._leave("lost", f"cannot be reached any more ({error.strerror or error})")
 
-    def want(self, size: int, blocked: int) -> None:
-        """Lets the reader know that a message of so many bytes waits for room."""
+    def want(self, size: int | None, blocked: int) -> None:
+        """Lets the reader know that a message of so many bytes waits for room, or (None) that none does any more."""
         if self.state == "open" and not self._parts:
-            self.begin([memoryview(pack_prefix(Frame.WANTING, size, blocked))])
+            self.begin([memoryview(pack_prefix(Frame.WANTING, 0 if size is None else 1 + size, blocked))])
 
     def cancel(self) -> bool:
         """Takes back the message that was begun; False where it is too late. Nothing refers to its bytes any more.

@@ -95,7 +95,10 @@ class TcpChannelReader(ChannelReader):
                 return True
             inbox.bell.take()  # before the look: what it is rung for from now on stays
             inbox.take_in()
-            return bool(inbox.queue) or inbox.over or self._held_up() is not None
+            if inbox.queue or inbox.over or self._held_up() is not None:
+                return True
+            self._want()
+            return False
 
     def fileno(self) -> int:
         return self._inbox.bell.fileno()
@@ -179,12 +182,21 @@ class TcpChannelReader(ChannelReader):
             view = self._held_up()
             if view is not None:
                 raise self._view_alive(operation, view.sequence, view.lane.writer, view.text)
+        self._want()
         return None
+
+    def _want(self) -> None:
+        """Where each message goes to one reader: this one waits."""
+        if self._settings.chooses:
+            for lane in self._inbox.lanes.copy().values():
+                lane.want()
 
     def _message(self, operation: str, arrival: Arrival) -> Message:
         lane, header, body = arrival
         if not header:
             raise self._lost(operation, lane)
+        if self._settings.chooses:
+            lane.take()
         front = FRONT.unpack_from(header)
         block = header[BLOCK_AT:SESSION_AT]
         body.flags.writeable = False

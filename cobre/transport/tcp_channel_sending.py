@@ -11,7 +11,10 @@ from cobre.transport.tcp_channel_outlets import Outlets
 from cobre.transport.tcp_channel_settings import Settings
 from cobre.transport.tcp_channel_wire import KEPT, Frame
 
-__all__ = ["LINGER", "Sender", "ToAll"]
+__all__ = ["AT_ONCE", "LINGER", "Sender", "ToAll"]
+
+AT_ONCE = float("-inf")
+"""A deadline: nothing is waited for."""
 
 LINGER = 2.0
 """Seconds that closing may take where a reader cannot be reached or does not read."""
@@ -43,6 +46,12 @@ class Sender(Protocol):
         What ``parts`` refer to may be changed afterwards. Raises ChannelError: Closed, PeerDied.
         """
 
+    def ready(self) -> bool:
+        """Whether what there was no room for last is to be tried again; else ``fileno`` says when it may be."""
+
+    def fileno(self) -> int:
+        """A descriptor to wait on, after ``ready``."""
+
     def end(self, reason: str) -> None:
         """The channel has ended: whoever waits is woken. From any thread."""
 
@@ -59,6 +68,7 @@ class ToAll:
     def __init__(self, settings: Settings, place: int) -> None:
         self.blocked = 0
         self._settings = settings
+        self._size = 0  # of what is to be sent
         self._outlets = Outlets(settings, place)
         reached = self._each(lambda outlet: outlet.state != "calling")
         self._outlets.wait(reached, time.monotonic() + _ARRIVING)
@@ -67,20 +77,23 @@ class ToAll:
         return self._outlets.wait(self._checked("connect", self._each(lambda outlet: outlet.state == "open")), deadline)
 
     def room(self, size: int, operation: str, deadline: float | None) -> bool:
-        def free(outlet: Outlet) -> bool:
-            return outlet.state == "open" and not outlet.busy and outlet.room(size)
-
-        checked = self._checked(operation, self._each(free))
+        self._size = size
+        checked = self._checked(operation, self._each(self._free))
         if self._outlets.wait(checked, 0.0):
             return True
         began = time.monotonic_ns()
         for outlet in self._outlets:
             if not outlet.room(size):
                 outlet.want(size, self.blocked)
+        found = False
         try:
-            return self._outlets.wait(checked, deadline)
+            found = self._outlets.wait(checked, deadline)
+            return found
         finally:
             self.blocked += time.monotonic_ns() - began
+            if not found and deadline != AT_ONCE:  # who only tried will try again
+                for outlet in self._outlets:
+                    outlet.want(None, self.blocked)
 
     def deliver(
         self, parts: Sequence[memoryview], size: int, is_mark: bool, operation: str, deadline: float | None
@@ -116,6 +129,12 @@ class ToAll:
             outlet.counted(size)
         return True
 
+    def ready(self) -> bool:
+        return self._outlets.ready(self._each(self._free))
+
+    def fileno(self) -> int:
+        return self._outlets.fileno()
+
     def end(self, reason: str) -> None:
         self._outlets.end(reason)
 
@@ -125,6 +144,9 @@ class ToAll:
     def close(self, frame: Frame, words: bytes) -> None:
         patience = LINGER if frame is Frame.LEAVING else 0.0
         self._outlets.close(frame, words, self.blocked, time.monotonic() + patience)
+
+    def _free(self, outlet: Outlet) -> bool:
+        return outlet.state == "open" and not outlet.busy and outlet.room(self._size)
 
     def _each(self, condition: Callable[[Outlet], bool]) -> Callable[[], bool]:
         return lambda: all(condition(outlet) for outlet in self._outlets.left)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from cobre.errors import ChannelError, CommError
 from cobre.transport.environment import state_directory
-from cobre.transport.message_header import KINDS
+from cobre.transport.message_header import KINDS, SESSION_BYTES
 from cobre.transport.tcp_address import meeting_place
 from cobre.transport.tcp_channel_door import Spot
 from cobre.transport.tcp_token import user_token
@@ -40,6 +40,11 @@ class Settings:
     connect_timeout: float
     token: bytes = field(repr=False)
 
+    @property
+    def chooses(self) -> bool:
+        """Whether messages go to one of several readers: the one that waits."""
+        return self.to == "one" and self.readers > 1
+
     def check(self) -> None:
         """Raises ChannelError OutOfRange."""
         for label in ("writers", "readers", "capacity", "limit"):
@@ -49,11 +54,14 @@ class Settings:
                 raise _wrong(self.name, "OutOfRange", f"{shown} is {value!r}, but must be a whole number from 1")
         if self.to not in ("all", "one"):
             raise _wrong(self.name, "OutOfRange", f"to is {self.to!r}, but must be 'all' or 'one'")
-        if unknown := sorted(set(self.kinds or ()) - set(KINDS)):
-            raise _wrong(self.name, "OutOfRange", f"kinds has {unknown}, but must be of {', '.join(KINDS)}")
+        if unknown := sorted(set(self.kinds or ()) - set(KINDS[:-1])):
+            raise _wrong(self.name, "OutOfRange", f"kinds has {unknown}, but must be of {', '.join(KINDS[:-1])}")
         if len(self.addresses) != self.readers:
             count = len(self.addresses)
             raise _wrong(self.name, "OutOfRange", f"{count} addresses for {self.readers} readers", "give one for each")
+        if len(self.session.encode()) > SESSION_BYTES:
+            message = f"the session {self.session!r} has more than {SESSION_BYTES} bytes"
+            raise _wrong(self.name, "OutOfRange", message)
         if not 0 < self.connect_timeout < 2**31 / 1000:
             message = f"connect_timeout is {self.connect_timeout!r}, but must be a number of seconds above 0"
             raise _wrong(self.name, "OutOfRange", message)

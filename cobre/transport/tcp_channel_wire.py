@@ -3,17 +3,18 @@
 Two streams lead from each writer to each reader. On the first the writer sends frames: a prefix, a message's header,
 its body (payload and extension) and, last, a trailer that says whether the message counts. A writer whose time runs out
 in the middle fills up what is missing and says that it does not: a reader never sees a part of a message. On the second
-the reader says how much it has done with, that it leaves, or that the channel has ended. A writer that has died or left
+the reader says where it is with them, that it leaves, or that the channel has ended. A writer that has died or left
 therefore never has anything unread that would make its system throw away what it had sent.
 """
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 __all__ = [
+    "Account",
     "DROPPED",
     "FILLER",
     "KEPT",
@@ -30,7 +31,7 @@ __all__ = [
 ]
 
 _PREFIX = struct.Struct("<B7xQQ")  # what follows, bytes of the body, nanoseconds that the writer has been blocked
-_NOTE = struct.Struct("<B3xIQQ")  # what it is, bytes of text, two numbers
+_NOTE = struct.Struct("<B3xIQQQQ")  # what it is, bytes of text, an account
 
 PREFIX = _PREFIX.size
 """Bytes before every frame."""
@@ -52,7 +53,7 @@ class Frame(IntEnum):
     """What a writer sends."""
 
     MESSAGE = 1
-    WANTING = 2  # it waits for room; the size is what it needs, nothing follows
+    WANTING = 2  # it waits for room: the size is one more than what it needs, or 0: no longer; nothing follows
     LEAVING = 3  # it has closed in good order
     ABANDONING = 4  # it has not; size bytes of words follow
 
@@ -60,20 +61,34 @@ class Frame(IntEnum):
 class Say(IntEnum):
     """What a reader sends."""
 
-    DONE = 1  # so many messages and bytes since the beginning
+    ACCOUNT = 1  # where it is with the writer's messages
     LEAVING = 2
     ABANDONING = 3  # text: why
     ENDED = 4  # text: why
 
 
-@dataclass(frozen=True)
-class Note:
+class Account(NamedTuple):
+    """Where a reader is with the messages of one writer: numbers since the beginning.
+
+    done, done_bytes: it has given back so many messages, and bytes. taken: its user has got so many. wanted: where each
+    message goes to one reader, it can do with so many.
+    """
+
+    done: int = 0
+    done_bytes: int = 0
+    taken: int = 0
+    wanted: int = 0
+
+
+class Note(NamedTuple):
     """A reader's word."""
 
     say: Say
-    messages: int
-    bytes: int
+    account: Account
     text: str
+
+
+_NO_ACCOUNT = Account()
 
 
 def pack_prefix(frame: Frame, size: int, blocked: int) -> bytes:
@@ -87,10 +102,10 @@ def unpack_prefix(data: bytes | bytearray | memoryview, at: int) -> tuple[Frame,
     return Frame(frame), size, blocked
 
 
-def pack_note(say: Say, messages: int = 0, count: int = 0, text: str = "") -> bytes:
-    """count: bytes done with."""
+def pack_note(say: Say, account: Account = _NO_ACCOUNT, text: str = "") -> bytes:
+    """account: of an ACCOUNT; text: of all others."""
     words = text.encode("utf-8", "replace")[:NOTE_TEXT]
-    return _NOTE.pack(say, len(words), messages, count) + words
+    return _NOTE.pack(say, len(words), *account) + words
 
 
 class NoteReader:
@@ -103,13 +118,14 @@ class NoteReader:
         """The notes that are complete now. Raises ValueError for bytes that are none."""
         held, at, found = self._held + data, 0, []
         while len(held) - at >= _NOTE.size:
-            say, length, messages, count = _NOTE.unpack_from(held, at)
+            say, length, *account = _NOTE.unpack_from(held, at)
             if length > NOTE_TEXT:
                 raise ValueError("no note")
             end = at + _NOTE.size + length
             if len(held) < end:
                 break
-            found.append(Note(Say(say), messages, count, held[at + _NOTE.size : end].decode("utf-8", "replace")))
+            words = held[at + _NOTE.size : end].decode("utf-8", "replace")
+            found.append(Note(Say(say), Account(*account), words))
             at = end
         self._held = held[at:]
         return found

@@ -25,13 +25,11 @@ from cobre.transport.message_header import (
     pack_header,
 )
 from cobre.transport.tcp_channel_dispatch import ToOne
-from cobre.transport.tcp_channel_sending import Sender, ToAll
+from cobre.transport.tcp_channel_sending import AT_ONCE, Sender, ToAll
 from cobre.transport.tcp_channel_settings import Settings
 from cobre.transport.tcp_channel_wire import NOTE_TEXT, Frame, pack_prefix
 
 __all__ = ["TcpChannelWriter", "TcpLoan"]
-
-_AT_ONCE = float("-inf")  # a deadline
 
 
 class TcpChannelWriter(ChannelWriter):
@@ -65,7 +63,7 @@ class TcpChannelWriter(ChannelWriter):
             raise self._timed_out("publish", timeout)
 
     def try_publish(self, data: Data, /, **metadata: Any) -> bool:
-        return self._publish("try_publish", data, metadata, _AT_ONCE)
+        return self._publish("try_publish", data, metadata, AT_ONCE)
 
     def loan(
         self,
