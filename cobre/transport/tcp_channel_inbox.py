@@ -139,6 +139,7 @@ class Inbox:
             before, self.lanes[visit.writer] = self.lanes.get(visit.writer), lane
             if self.ended is not None:
                 lane.end(self.ended)
+        self.bell.ring()  # whoever waits may want to tell it so
         if before is not None:
             before.close()
         self._loop.add(data, lambda: self._heard(lane))
