@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cobre.actors.inside import context
     from cobre.actors.node import Item, Node, Progress, register_node
     from cobre.actors.pipeline import Pipeline
+    from cobre.actors.pipeline_file import RuntimeSettings, read_pipeline, read_runtime
     from cobre.actors.references import Ref
     from cobre.actors.session import Session
     from cobre.actors.session_records import NodeStatus, SessionLimits, SessionMetrics
@@ -37,10 +38,13 @@ __all__ = [
     "Ref",
     "RemoteTraceback",
     "RestartPolicy",
+    "RuntimeSettings",
     "Session",
     "SessionLimits",
     "SessionMetrics",
     "context",
+    "read_pipeline",
+    "read_runtime",
     "register_node",
 ]
 
@@ -56,10 +60,13 @@ _HOMES = {
     "Ref": "cobre.actors.references",
     "RemoteTraceback": "cobre.actors.failures",
     "RestartPolicy": "cobre.supervisor",
+    "RuntimeSettings": "cobre.actors.pipeline_file",
     "Session": "cobre.actors.session",
     "SessionLimits": "cobre.actors.session_records",
     "SessionMetrics": "cobre.actors.session_records",
     "context": "cobre.actors.inside",
+    "read_pipeline": "cobre.actors.pipeline_file",
+    "read_runtime": "cobre.actors.pipeline_file",
     "register_node": "cobre.actors.node",
 }
 

@@ -160,6 +160,17 @@ class Session(SessionLife):
             return dict(self._last)
         return self._wires.statistics()
 
+    def diagram(self, format: str = "mermaid") -> str:
+        """The pipeline drawn as it is now: the state of each node, how full each channel is. format: or ``text``.
+
+        Raises PipelineError of kind OutOfRange for other formats.
+        """
+        from cobre.actors.diagram import draw
+
+        nodes = {name: f"{each.state}, {each.processed} in, {each.sent} out" for name, each in self.status().items()}
+        channels = {name: f"{each.occupancy} of {each.capacity}" for name, each in self.channels().items()}
+        return draw(self.graph, format, nodes=nodes, channels=channels)
+
     def metrics(self) -> SessionMetrics:
         """Of the whole."""
         status, channels = self.status().values(), self.channels().values()

@@ -173,10 +173,9 @@ def _starting_table(view: View) -> Table:
 def _node_table(view: View) -> Table:
     table = _table("node", "state", "in", "out", "busy", "memory")
     for name, status in view.nodes.items():
-        state = status.state.name.lower()
         table.add_row(
             Text(name),
-            Text(state, _STYLES.get(state, "")),
+            Text(status.state, _STYLES.get(status.state, "")),
             f"{status.processed:,}",
             f"{status.sent:,}",
             f"{status.busy_seconds:.1f} s",
@@ -223,6 +222,6 @@ def _line(view: View) -> str:
     parts = [duration(view.elapsed)]
     for name, status in view.nodes.items():
         memory = "" if status.memory_bytes is None else f", {_megabytes(status.memory_bytes)}"
-        parts.append(f"{name}: {status.state.name.lower()}, {status.processed:,} in, {status.sent:,} out{memory}")
+        parts.append(f"{name}: {status.state}, {status.processed:,} in, {status.sent:,} out{memory}")
     parts += [f"{name}: {channel.occupancy}/{channel.capacity}" for name, channel in view.channels.items()]
     return "  " + "  ".join(parts)

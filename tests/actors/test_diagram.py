@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,8 +30,8 @@ class Join(Node):
 
 
 class Copy(Node):
-    def process(self, message: object) -> None:
-        return None
+    def process(self, message: Any) -> Any:
+        return message
 
 
 def diamond() -> Pipeline:
@@ -82,6 +83,19 @@ def test_what_is_said_of_nodes_and_channels_stands_beside_them() -> None:
     mermaid = draw(graph, "mermaid", **told)
     assert '["one<br/>Copy<br/>processing, 12"]' in mermaid
     assert "array, 2 of 3" in mermaid
+
+
+def test_a_session_is_drawn_as_it_is_now() -> None:
+    session = Pipeline("copies").add_node("one", Copy).add_node("two", Copy).connect("one", "two").session()
+    assert "one [Copy]" in session.diagram("text")
+    with session:
+        session.send("text")
+        session.receive()
+        lines = session.diagram("text").splitlines()
+        assert next(line for line in lines if "one [" in line).endswith(", 1 in, 1 out")
+        assert next(line for line in lines if ".out ---> two.in" in line).endswith(" of 10")
+        assert "<br/>ready, 1 in, 1 out" in session.diagram() or "<br/>processing, 1 in, 1 out" in session.diagram()
+    assert "<br/>stopped, 1 in, 1 out" in session.diagram()
 
 
 def test_names_that_mermaid_would_misread_are_written_so_that_it_does_not() -> None:
