@@ -4,12 +4,18 @@
 somebody speaks and which of the words that it knows comes nearest. The sound is made here, so what ought to be heard
 is known; and the same three classes, called one after the other in this process, must come to the same text.
 
-Usage: python examples/speech_chain.py          or: cobre pipeline run examples/pipelines/speech.toml
+Usage: python examples/speech_chain.py [WAV]
+
+The recording is kept in the file WAV, if one is named, to be listened to, and to be fed to the same chain in a file:
+cobre pipeline run examples/pipelines/speech.toml --input WAV
 """
 
 from __future__ import annotations
 
+import sys
+import wave
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -55,6 +61,14 @@ def recording(sentence: Iterable[str] = SENTENCE) -> Iterator[Audio]:
     sound += 0.002 * np.random.default_rng(5).standard_normal(sound.size).astype(np.float32)
     for start in range(0, sound.size - CHUNK + 1, CHUNK):
         yield Audio(sound[start : start + CHUNK], MICROPHONE)
+
+
+def keep(path: Path) -> None:
+    """Writes the recording into a file, 16 bits a sample."""
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, MICROPHONE, 0, "NONE", ""))
+        for chunk in recording():
+            file.writeframes((32767.0 * chunk.samples.clip(-1.0, 1.0)).astype("<i2").tobytes())
 
 
 class Resample(Node):
@@ -180,7 +194,9 @@ def build(words: Iterable[str] = tuple(WORDS)) -> Pipeline:
     return pipeline.connect("resample", "features", capacity=50).connect("features", "spotter", capacity=50)
 
 
-def main() -> None:
+def main(path: Path | None = None) -> None:
+    if path is not None:
+        keep(path)
     print(build().diagram("text"))
     with build().session(on_progress=show) as session:
         heard = []
@@ -204,4 +220,4 @@ def show(node: str, stage: str, fraction: float, message: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(Path, sys.argv[1:2]))

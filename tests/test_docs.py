@@ -45,10 +45,13 @@ def test_exit_codes_are_those_of_the_page() -> None:
     assert listed == set(ExitCode)
 
 
-@pytest.mark.parametrize("command", ["validate", "train", "simulate", "run", "worker", "report"])
+COMMANDS = ["validate", "train", "simulate", "run", "worker", "report", "pipeline run", "pipeline show"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_options_are_those_of_the_page(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     page = (ROOT / "docs" / "command-line.md").read_text()
-    assert main([command, "--help"]) == 0
+    assert main([*command.split(), "--help"]) == 0
     options = set(re.findall(r"(?<!\w)--[a-z][a-z-]+", capsys.readouterr().out.split("Options")[1]))
     documented = set(re.findall(r"--[a-z][a-z-]+", page))
     assert options - documented - {"--strict", "--pictures"} == set()
