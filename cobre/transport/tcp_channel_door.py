@@ -80,8 +80,9 @@ class Visit:
 class Door:
     """The reader's side. Everything is called from ``loop``.
 
-    free(writer): whether there is no such writer yet. arrived(visit, stream): takes over a stream of a writer, of which
-    the loop knows nothing more. asked(question): the answer to a question.
+    free(writer): raises Refused where there is such a writer. arrived(visit, stream, welcome): takes over a stream of a
+    writer, of which the loop knows nothing more, and welcomes it before anything else is sent there (raises Gone).
+    asked(question): the answer to a question.
     """
 
     def __init__(
@@ -89,8 +90,8 @@ class Door:
         loop: Loop,
         stream: socket.socket,
         spot: Spot,
-        free: Callable[[int], bool],
-        arrived: Callable[[Visit, socket.socket], None],
+        free: Callable[[int], None],
+        arrived: Callable[[Visit, socket.socket, Callable[[], None]], None],
         asked: Callable[[dict[str, Any]], dict[str, Any]],
     ) -> None:
         self._spot = spot
@@ -131,11 +132,12 @@ class Door:
             words = json.dumps({"kind": error.kind, "message": error.message[: _LIMIT // 4]})
             connection.write(talk.say(Say.REFUSED, words.encode()))
             raise Stranger(error.message) from None
-        connection.write(talk.say(Say.WELCOME, told))
-        if visit.wish is not Wish.ANSWER:
-            self._listener.release(connection)
-            del self._talks[connection]
-            self._arrived(visit, connection.stream)
+        if visit.wish is Wish.ANSWER:
+            connection.write(talk.say(Say.WELCOME, told))
+            return
+        self._listener.release(connection)
+        del self._talks[connection]
+        self._arrived(visit, connection.stream, lambda: connection.write(talk.say(Say.WELCOME)))
 
     def _visit(self, talk: CoordinatorTalk) -> Visit:
         caller = talk.caller
@@ -156,8 +158,7 @@ class Door:
             return
         if not 0 <= visit.writer < self._spot.writers:
             raise Refused("OutOfRange", f"the channel has no writer {visit.writer}")
-        if not self._free(visit.writer):
-            raise Refused("PlaceTaken", f"writer {visit.writer} is there already")
+        self._free(visit.writer)
 
 
 class Dial:

@@ -11,15 +11,16 @@ import contextlib
 import socket
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cobre.transport.tcp_channel_door import Door, Spot, Visit, Wish
+from cobre.transport.tcp_channel_door import Door, Refused, Spot, Visit, Wish
 from cobre.transport.tcp_channel_lane import Lane
 from cobre.transport.tcp_channel_settings import Bell
-from cobre.transport.tcp_door import Loop
+from cobre.transport.tcp_door import Gone, Loop
 
 __all__ = ["Arrival", "Inbox"]
 
@@ -121,21 +122,32 @@ class Inbox:
         with contextlib.suppress(OSError):  # full: it rings already; closed: nobody is left to hear
             self._far.send(b"!")
 
-    def _free(self, writer: int) -> bool:
+    def _free(self, writer: int) -> None:
+        """Raises Refused where there is such a writer, or was one that closed: that is for good."""
         found = self.lanes.get(writer)
-        return found is None or not found.open
+        if found is not None and found.open:
+            raise Refused("PlaceTaken", f"writer {writer} is there already")
+        if found is not None and found.state == "left":
+            raise Refused("Closed", f"writer {writer} has closed, which is for good")
 
-    def _arrived(self, visit: Visit, stream: socket.socket) -> None:
+    def _arrived(self, visit: Visit, stream: socket.socket, welcome: Callable[[], None]) -> None:
         """One of the two streams of a writer."""
         half = self._halves.pop(visit.writer, None)
         if half is None or half[:2] != (visit.name, Wish.NOTES if visit.wish is Wish.DATA else Wish.DATA):
             if half is not None:
                 half[2].close()  # its writer went before it was there
             self._halves[visit.writer] = visit.name, visit.wish, stream
+            with contextlib.suppress(Gone):
+                welcome()
             return
         data, notes = (stream, half[2]) if visit.wish is Wish.DATA else (half[2], stream)
         lane = Lane(visit.writer, data, notes, self._capacity, self._limit)
-        with self._lock:
+        with self._lock:  # who looks for what a welcomed writer sends finds its lane
+            try:
+                welcome()
+            except Gone:
+                lane.close()
+                return
             before, self.lanes[visit.writer] = self.lanes.get(visit.writer), lane
             if self.ended is not None:
                 lane.end(self.ended)

@@ -31,6 +31,10 @@ _OPENING = PREFIX + HEADER_BYTES
 _MARK = KINDS.index("mark")
 
 
+class _Body(np.ndarray[Any, np.dtype[np.uint8]]):
+    """Memory of a message. Of a type of its own, so that what is sliced from an array over it refers to that array."""
+
+
 class Lane:
     """Two connected streams of one writer, which it owns. Whoever advances it holds the reader's lock.
 
@@ -149,7 +153,7 @@ class Lane:
             raise ValueError("more than it was granted")
         self._start += _OPENING
         self.blocked = blocked
-        self._body = np.empty(size, np.uint8)
+        self._body = _Body((size,), np.uint8)
         self._rest = memoryview(self._body)  # type: ignore[arg-type]
         return True
 
