@@ -18,7 +18,7 @@ from cobre.transport.channel_memory import (
     BYTES,
     CLOSED,
     HIGH_WATER,
-    MESSAGES,
+    MARKS,
     STATE,
     TAIL,
     Memory,
@@ -177,7 +177,7 @@ class Channel:
         return ChannelStatistics(
             name=self.name,
             state=_state(memory.ended, writers, readers),
-            messages=sum(words[block + MESSAGES] for block in blocks),
+            messages=sum(words[block + TAIL] - words[block + MARKS] for block in blocks),
             bytes=sum(words[block + BYTES] for block in blocks),
             occupancy=sum(map(len, used)),
             occupancy_bytes=sum(

@@ -28,6 +28,7 @@ class ClaimingReader(MemoryReader):
         words = attachment.memory.words
         self._claim = words[attachment.block + ATTACHMENTS] % 256 << 8 | self.place + 1
         super()._begin(plan, attachment)
+        self._only = None
 
     def _check_cursors(self, plan: Plan, attachment: Attachment) -> None:
         """Nobody has gone on without a reader that had claimed nothing."""
@@ -45,7 +46,7 @@ class ClaimingReader(MemoryReader):
                 sequence = self._claimed(lane)
                 if sequence >= 0:
                     self._turn = (self._turn + ahead + 1) % count
-                    return self._message(lane, sequence)
+                    return self._next(lane, sequence)
         return None
 
     def _claimed(self, lane: ReaderLane) -> int:

@@ -30,6 +30,7 @@ class WriterLane:
         self.place = attachment.place
         self.capacity = self.plan.capacity
         self.size = self.plan.ring
+        self.cursor = -1  # word of the one reader's cursor, where there is one
         self._attachment = attachment
         self._peers = peers
         self._words = attachment.memory.words
@@ -54,6 +55,22 @@ class WriterLane:
             start = self.head if is_mark else offset - self.place * self.size
             self.starts[slot] = start
             self.head = start + (size + extension + PIECE - 1 & -PIECE)
+
+    def quick(self, need: int) -> int:
+        """``fit`` where there is one reader; -1 also where there are more, or where it takes a closer look."""
+        cursor = self.cursor
+        if cursor < 0:
+            return -1
+        tail, done = self.tail, self._words[cursor]
+        self.done = done
+        if done == tail:
+            return 0 if need <= self.size else -1
+        if tail - done >= self.capacity:
+            return -1
+        first, head = self.starts[done % self.capacity], self.head
+        if need + 63 < (self.size if head >= first else first) - head:
+            return head
+        return 0 if head >= first > need + 63 else -1
 
     def fit(self, need: int, done: int) -> int:
         """Where ``need`` bytes (a multiple of PIECE) could stand if ``done`` messages were out; -1: nowhere."""
@@ -92,8 +109,12 @@ class AllLane(WriterLane):
     def recount(self) -> None:
         super().recount()
         if self.live:
-            self.failed = [place for place in self.failed if not self._give_up(place)]
-        self._cursors = [self.plan.cursor_word(place, self.place) for place in self.live + self.failed]
+            back = [place for place in self.failed if not self._give_up(place)]
+            self.live += back
+            self.failed = [place for place in self.failed if place not in back]
+        # One that died counts for as long as there is nobody else, and publishing ends in its name.
+        self._cursors = [self.plan.cursor_word(place, self.place) for place in self.live or self.failed]
+        self.cursor = self._cursors[0] if len(self._cursors) == 1 else -1
 
     def _give_up(self, place: int) -> bool:
         """No longer waits for a reader that died; False where another process has taken its place meanwhile."""

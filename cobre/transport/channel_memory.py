@@ -55,7 +55,7 @@ _REASON_BYTES = 248
 # Words of a place's block; each group has cache lines of its own.
 TAIL, WANTS, ASLEEP = 0, 8, 8
 PROCESS, STARTED, STATE, ATTACHMENTS = 16, 17, 18, 19
-MESSAGES, BYTES, BLOCKED, HIGH_WATER = 24, 25, 26, 27
+MARKS, BYTES, BLOCKED, HIGH_WATER = 24, 25, 26, 27
 _TEXT_AT = 256  # bytes
 _GET_LOCK, _SET_LOCK = 36, 37  # F_OFD_...: some builds of Python do not name them
 _FLOCK = "hhqqi4x"  # struct flock

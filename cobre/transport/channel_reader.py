@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import time
 import weakref
 from sys import getrefcount
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 from cobre.errors import ChannelError
-from cobre.transport.channel_memory import ASLEEP, CLOSED, ENDED, FAILED, TAIL, WANTS, Plan
+from cobre.transport.channel_memory import ASLEEP, CLOSED, ENDED, FAILED, TAIL, WANTS, Memory, Plan
 from cobre.transport.channel_ports import ChannelReader
-from cobre.transport.channel_views import keep_views
+from cobre.transport.channel_views import PLACES, Template, keep_views
 from cobre.transport.channel_wait import Address, Attachment, Peers, failure
 from cobre.transport.message import Message
 from cobre.transport.message_header import FRONT, HEADER_BYTES, Layout
 
 __all__ = ["MemoryReader", "ReaderLane"]
 
-_LOOKS, _YIELDS = 60, 20
+_ARRAY = np.ndarray
+_new, _unpack = object.__new__, FRONT.unpack_from
+
+_LOOKS, _YIELDS = range(60), 20
 _HASTE = 0.0001  # seconds after which a core that was yielded is in use by somebody else
 
 
@@ -35,25 +40,56 @@ class _View(NamedTuple):
 
 
 class ReaderLane:
-    """One writer's messages, as one reader sees them."""
+    """One writer's messages, as one reader sees them: the source of its messages."""
 
-    __slots__ = ("cursor", "headers", "layouts", "next", "place", "seen", "tail", "views", "wants")
+    __slots__ = (
+        "_reader", "cursor", "header", "layouts", "memory", "name", "next", "place", "seen", "session", "slots",
+        "tail", "views", "wants",
+    )  # fmt: skip
 
-    def __init__(self, plan: Plan, reader: int, place: int, words: memoryview) -> None:
-        self.place = place
+    def __init__(self, reader: MemoryReader, plan: Plan, place: int, memory: Memory, data: mmap.mmap) -> None:
+        self._reader = weakref.ref(reader)  # which refers to this
+        self.name, self.session, self.place = reader.name, reader.session, place
+        self.header, self.memory = memory.control, data
         block = plan.writer_word(place)
         self.tail, self.wants = block + TAIL, block + WANTS
-        self.cursor = plan.cursor_word(reader, place)
-        self.headers = plan.headers(place)
-        self.next = int(words[self.cursor])  # sequence number of the next message
+        self.cursor = plan.cursor_word(reader.place, place)
+        self.slots = [plan.headers(place) + slot * HEADER_BYTES for slot in range(plan.capacity)]
+        self.next = int(memory.words[self.cursor])  # sequence number of the next message
         self.seen = self.next  # this one is not there yet, as far as known
         self.layouts: dict[int, Layout] = {}
         self.views: list[_View] = []
+
+    def let_go(self, message: Message) -> None:
+        reader = self._reader()
+        if reader is None:
+            message.forget()
+        else:
+            reader.let_go(message)
 
     def oldest_view(self) -> _View | None:
         """The first message that something still refers to."""
         self.views = [view for view in self.views if view.array() is not None]
         return self.views[0] if self.views else None
+
+    def message(self, sequence: int) -> Message:
+        """The message with this number, which is there."""
+        at = self.slots[sequence % len(self.slots)]
+        front = FRONT.unpack_from(self.header, at)
+        message = Message.found(front, self, at)
+        layout = message.layout
+        if front[6]:
+            self.layouts[front[6]] = layout
+            if layout.kind == "array" and layout.size:
+                self.place_of(layout, front[1])
+        return message
+
+    def place_of(self, layout: Layout, offset: int) -> Template:
+        """An array of this layout that begins there."""
+        made = _ARRAY(layout.shape, layout.dtype, self.memory, offset).view(Template)
+        if len(layout.places) < PLACES:
+            layout.places[offset] = made
+        return made
 
 
 class MemoryReader(ChannelReader):
@@ -73,18 +109,18 @@ class MemoryReader(ChannelReader):
         memory = attachment.memory
         self._check_cursors(plan, attachment)
         self._peers = Peers(attachment)
-        self._control: Any = memory.control
         self._words: Any = memory.words
         self._data: Any = memory.map_data()
         self._capacity = plan.capacity
-        self._lanes = [ReaderLane(plan, self.place, writer, memory.words) for writer in range(plan.writers)]
-        self._only = self._lanes[0] if len(self._lanes) == 1 else None
-        self._turn = 0
+        self._lanes = [ReaderLane(self, plan, writer, memory, self._data) for writer in range(plan.writers)]
         self._fenced = attachment.fenced
+        self._only = self._lanes[0] if len(self._lanes) == 1 and not self._fenced else None
+        self._turn = 0
         self._asleep = attachment.block + ASLEEP
         self._sleeps = int(self._words[self._asleep + 1])  # of all holders of the place: no number comes twice
         self._armed = False
         self._held: Message | None = None
+        self._lent: NDArray[Any] | None = None  # the array of the message that is held, if it was made at once
         self._mourned: set[tuple[int, int]] = set()  # writers whose death has been told
 
     def _check_cursors(self, plan: Plan, attachment: Attachment) -> None:
@@ -115,20 +151,35 @@ class MemoryReader(ChannelReader):
             return
         self._forgotten.detach()
         if self._held is not None:
-            self._settle(self._held)
+            self._settle()
         _forget(self._attachment, self._lanes, self._data, state, reason)
         # The mapping goes with the last thing that refers to it.
-        self._control, self._words, self._data = b"", None, b""
+        self._words, self._data, self._lanes, self._only = None, b"", [], None
 
     def receive(self, timeout: float | None = None) -> Message:
-        if self._held is not None:
-            self._settle(self._held)
-        message = self._take()
-        return self._wait(timeout) if message is None else message
+        # The quick way: from one writer to all readers, an array like one before, and nothing refers to the last one.
+        lane, array, words = self._only, self._lent, self._words
+        if lane is None or array is None or lane.views or getrefcount(array) != _LENT:
+            if self._held is not None:
+                self._settle()
+            message = self._take()
+            return self._wait(timeout) if message is None else message
+        held: Any = self._held
+        self._lent = array = self._held = None
+        del held.data
+        held.at = -1
+        words[lane.cursor] = sequence = lane.next
+        if words[lane.wants]:
+            self._pass(lane)
+        if sequence == lane.seen:
+            lane.seen = words[lane.tail]
+            if sequence == lane.seen:
+                return self._wait(timeout)
+        return self._next(lane, sequence)
 
     def try_receive(self) -> Message | None:
         if self._held is not None:
-            self._settle(self._held)
+            self._settle()
         message = self._take()
         if message is None:
             self._check_open("try_receive")
@@ -142,26 +193,21 @@ class MemoryReader(ChannelReader):
 
     def _take(self) -> Message | None:
         """The next message, if there is one."""
+        if self._words is None:
+            self._check_open("receive")
         lane = self._only
         if lane is None:
             return self._take_in_turn()
         sequence = lane.next
         if sequence == lane.seen:
-            if self._words is None:
-                self._check_open("receive")
             lane.seen = self._words[lane.tail]
             if sequence == lane.seen:
                 return None
-            if self._fenced:
-                self._attachment.fence()
-        lane.next = sequence + 1
-        return self._message(lane, sequence)
+        return self._next(lane, sequence)
 
     def _take_in_turn(self) -> Message | None:
         """The next message of one of several writers: each has its turn."""
         lanes, count = self._lanes, len(self._lanes)
-        if self._words is None:
-            self._check_open("receive")
         for ahead in range(count):
             lane = lanes[(self._turn + ahead) % count]
             sequence = lane.next
@@ -172,33 +218,38 @@ class MemoryReader(ChannelReader):
                 if self._fenced:
                     self._attachment.fence()
             self._turn = (self._turn + ahead + 1) % count
-            lane.next = sequence + 1
-            return self._message(lane, sequence)
+            return self._next(lane, sequence)
         return None
 
-    def _message(self, lane: ReaderLane, sequence: int) -> Message:
+    def _next(self, lane: ReaderLane, sequence: int) -> Message:
+        """The message with this number, which is the latest that was received from now on."""
         if self._armed:
             self._disarm()
-        at = lane.headers + sequence % self._capacity * HEADER_BYTES
-        front = FRONT.unpack_from(self._control, at)
+        lane.next = sequence + 1
+        at = lane.slots[sequence % self._capacity]
+        front = _unpack(lane.header, at)
         layout = lane.layouts.get(front[6])
         if layout is None:
-            message = Message.lent(front, self._control, at, self._data, self, lane.place)
-            if front[6]:
-                lane.layouts[front[6]] = message.layout
-        else:
-            message = Message(front, layout, self._control, at, self._data, self, lane.place)
-        self._held = message
+            self._held = message = lane.message(sequence)
+            return message
+        self._held = message = _new(Message)
+        message.front, message.layout, message.source, message.at = front, layout, lane, at
+        if layout.places:  # there are some of arrays that have bytes
+            room = layout.places.get(front[1])
+            if room is None:
+                room = lane.place_of(layout, front[1])
+            self._lent = message.data = room.view(_ARRAY)
         return message
 
-    def _settle(self, message: Message) -> None:
+    def _settle(self) -> None:
         """The message is over; its memory stays for as long as anything refers to it."""
-        self._held = None
+        message, self._held, self._lent = self._held, None, None
+        assert message is not None
         lane = self._lanes[message.writer]
         array = message.forget()
         if array is not None and getrefcount(array) != _ALONE:
             text = f"{message.kind} {array.shape} {array.dtype}"
-            lane.views.append(_View(message.sequence, weakref.ref(array), message.offset, message.size, text))
+            lane.views.append(_View(message.sequence, weakref.ref(array), message.front[1], message.size, text))
         del array
         self._pass(lane, -1 if lane.views else message.sequence)
 
@@ -225,14 +276,15 @@ class MemoryReader(ChannelReader):
         if message is not self._held:
             message.forget()
             return
+        self._lent = None
         if message.taken():
             text = f"{message.kind} {message.shape} {message.dtype}"
             raise self._view_alive("release", message.sequence, text)
-        self._settle(message)
+        self._settle()
 
     def ready(self) -> bool:
         if self._held is not None:
-            self._settle(self._held)
+            self._settle()
         self._check_open("ready")
         if self._available():
             return True
@@ -289,14 +341,18 @@ class MemoryReader(ChannelReader):
 
     def _linger(self) -> Message | None:
         """Looks for a while, then yields the core a few times."""
-        for _ in range(_LOOKS):
-            if self._available():
-                return self._take()
+        lane = self._only
+        if lane is not None and not self._fenced and self._words is not None:
+            words, tail, seen = self._words, lane.tail, lane.next
+            for _ in _LOOKS:
+                if words[tail] != seen:
+                    return self._take()
         for _ in range(_YIELDS):
             before = time.monotonic()
             os.sched_yield()
-            if self._available():
-                return self._take()
+            message = self._take()
+            if message is not None:
+                return message
             if time.monotonic() - before > _HASTE:
                 break
         return None
@@ -365,7 +421,9 @@ def _forget(
 
 
 class _Probe:
-    """A message, as far as counting references goes."""
+    """A reader, as far as counting references goes."""
+
+    __slots__ = ("_lent", "data")
 
     def forget(self) -> object:
         return object()
@@ -374,5 +432,10 @@ class _Probe:
         array = self.forget()
         return getrefcount(array)
 
+    def lent(self) -> int:
+        self._lent = self.data = object()
+        _, array = self, self._lent
+        return getrefcount(array)
 
-_ALONE = _Probe().alone()  # however this Python counts
+
+_ALONE, _LENT = _Probe().alone(), _Probe().lent()  # however this Python counts

@@ -6,10 +6,14 @@ import ctypes
 import mmap
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-__all__ = ["keep_views"]
+__all__ = ["PLACES", "Template", "keep_views"]
+
+PLACES = 64
+"""How many templates of one layout are kept: as many as messages of it are usually in the channel."""
 
 _FIXED = 0x10  # MAP_FIXED
 _mmap = ctypes.CDLL(None, use_errno=True).mmap
@@ -39,3 +43,8 @@ def keep_views(data: mmap.mmap, parts: Sequence[tuple[int, int]]) -> None:
                 raise OSError(ctypes.get_errno(), "the views of a channel cannot be kept")
         finally:
             os.close(copy)
+
+
+class Template(np.ndarray[Any, Any]):
+    """An array that views are made of: quicker than anew. As it has a type of its own, what is sliced from such a view
+    refers to the view and not to this."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from sys import getrefcount
 from types import TracebackType
@@ -14,11 +15,23 @@ from cobre.errors import ChannelError
 from cobre.transport.media import Audio, Video
 from cobre.transport.message_header import BLOCK_AT, FRONT, INLINE_AT, SESSION_AT, Layout
 
-__all__ = ["Lender", "Message"]
+__all__ = ["Lender", "Message", "Source"]
+
+_new = object.__new__
+
+
+class Lender(Protocol):
+    """Whoever messages are received from."""
+
+    name: str
+    session: str
+
+    def let_go(self, message: Message) -> None:
+        """The message is to be released. Raises ChannelError ViewAlive, and leaves it as it is."""
 
 
 class Source(Protocol):
-    """Where a message stands: one writer's part of whatever the channel runs over."""
+    """Where messages stand: one writer's part of whatever the channel runs over. place: the writer's."""
 
     name: str
     session: str
@@ -27,17 +40,25 @@ class Source(Protocol):
     memory: Any
 
     def let_go(self, message: Message) -> None:
-        """The message is to be released. Raises ChannelError ViewAlive, and leaves it as it is."""
+        """As that of a lender."""
 
 
 class _Own:
-    """Source of a message that owns its memory."""
+    """Source of a message that has its memory for itself, or from a lender."""
 
-    def __init__(self, name: str, session: str, place: int, header: Any, memory: Any) -> None:
+    __slots__ = ("_lender", "header", "memory", "name", "place", "session")
+
+    def __init__(
+        self, name: str, session: str, place: int, header: Any, memory: Any, lender: Lender | None = None
+    ) -> None:
         self.name, self.session, self.place, self.header, self.memory = name, session, place, header, memory
+        self._lender = lender
 
     def let_go(self, message: Message) -> None:
-        message.forget()
+        if self._lender is None:
+            message.forget()
+        else:
+            self._lender.let_go(message)
 
 
 class Message:
@@ -50,15 +71,24 @@ class Message:
     """
 
     # Those that are not set are made when they are asked for: see __getattr__.
-    __slots__ = ("_array", "_metadata", "at", "data", "front", "layout", "source")
+    __slots__ = ("_array", "_metadata", "at", "data", "front", "layout", "port", "source")
 
     at: int  # where its header begins; -1: released
     data: Any
     front: tuple[int, ...]  # as FRONT unpacks it; front[1] is where the payload begins
     layout: Layout
+    port: str  # whoever reads several channels says here where it came from; "" where nobody has
     source: Source
     _array: NDArray[Any]  # the one array over the payload, which all that is made of it refers to
     _metadata: dict[str, Any]
+
+    def __init__(
+        self, front: tuple[int, ...], layout: Layout, header: Any, at: int, memory: Any, lender: Lender, writer: int
+    ) -> None:
+        """front: as ``FRONT`` unpacks it; ``header[at:]`` begins with all of the header, ``memory[front[1]:]`` with
+        the payload, and behind it the extension; nothing can be written through ``memory``. writer: its place."""
+        self.front, self.layout, self.at = front, layout, at
+        self.source = _Own(lender.name, lender.session, writer, header, memory, lender)
 
     @classmethod
     def of(cls, header: bytes, memory: Any, name: str = "", writer: int = 0) -> Message:
@@ -72,7 +102,7 @@ class Message:
     @classmethod
     def found(cls, front: tuple[int, ...], source: Source, at: int) -> Message:
         """A message of a layout that has to be read from its header."""
-        message = cls()
+        message = _new(cls)
         size, offset, _, _, extension, *_ = front
         block = bytes(source.header[at + BLOCK_AT : at + SESSION_AT])
         extra = json.loads(bytes(source.memory[offset + size : offset + size + extension])) if extension else {}
@@ -81,6 +111,11 @@ class Message:
         if extension:
             message._metadata = extra["metadata"]
         return message
+
+    @classmethod
+    def lent(cls, front: tuple[int, ...], header: Any, at: int, memory: Any, lender: Lender, writer: int) -> Message:
+        """A message as the constructor makes one, of a layout that has to be read from its header."""
+        return cls.found(front, _Own(lender.name, lender.session, writer, header, memory, lender), at)
 
     @property
     def kind(self) -> str:
@@ -140,14 +175,18 @@ class Message:
 
     def __getattr__(self, name: str) -> Any:
         """Makes what was not asked for before."""
+        if name == "port":
+            return ""
         if name not in ("_array", "_metadata", "data"):
             raise AttributeError(f"a message has no {name!r}")
         if name == "_metadata":
             made: Any = self._read_metadata()
         elif self.at < 0:
             raise self._is_released()
+        elif name == "data":
+            made = self._decoded()
         else:
-            made = self._lent() if name == "_array" else self._decoded()
+            made = self.data if self.layout.kind == "array" else self._lent()
         setattr(self, name, made)
         return made
 
@@ -158,6 +197,8 @@ class Message:
 
     def _decoded(self) -> Any:
         layout = self.layout
+        if layout.kind == "array":
+            return self._lent()
         if layout.kind == "mark":
             return self.front[1]
         if layout.kind == "text":
@@ -166,9 +207,7 @@ class Message:
             return self._array.tobytes()
         if layout.kind == "audio":
             return Audio(self._array, layout.rate)
-        if layout.kind == "video":
-            return Video(self._array, layout.rate, layout.format)
-        return self._array
+        return Video(self._array, layout.rate, layout.format)
 
     def _read_metadata(self) -> dict[str, Any]:
         size, offset, _, _, extension, inline, *_ = self.front
@@ -186,7 +225,7 @@ class Message:
         """The same message with memory of its own, to be kept at will. Raises ChannelError Released."""
         if self.at < 0:
             raise self._is_released()
-        message = Message()
+        message = _new(Message)
         memory = self._array.tobytes() if self.layout.size else b""
         message.front = self.front if self.kind == "mark" else (self.front[0], 0, *self.front[2:])
         message.source = _Own(self.channel, self.session, self.writer, b"", memory)
@@ -203,22 +242,30 @@ class Message:
         if self.at >= 0:
             self.source.let_go(self)
 
-    def forget(self) -> list[NDArray[Any]]:
-        """From now on it is released. Returns the arrays over its memory that it had made."""
+    def forget(self) -> NDArray[Any] | None:
+        """From now on it is released. Returns the array over its memory, if it had made one."""
+        array = self._made()
         self.at = -1
-        made = []
         for name in ("data", "_array"):
             with contextlib.suppress(AttributeError):
-                value = object.__getattribute__(self, name)
                 delattr(self, name)
-                if isinstance(value, np.ndarray) and not any(value is other for other in made):
-                    made.append(value)
-        return made
+        return array
 
-    def remember(self, arrays: list[NDArray[Any]]) -> None:
-        """Takes ``forget`` back. at: as it was before."""
-        if self.layout.kind == "array" and arrays:
-            self.data = arrays[0]
+    def taken(self) -> bool:
+        """Whether anything but this message refers to its memory."""
+        array = self._made()
+        if array is None:
+            return False
+        with contextlib.suppress(AttributeError):  # keep one reference: it is made again when asked for
+            delattr(self, "_array" if self.layout.kind == "array" else "data")
+        return getrefcount(array) != _KEPT
+
+    def _made(self) -> NDArray[Any] | None:
+        try:
+            array: NDArray[Any] = object.__getattribute__(self, "data" if self.layout.kind == "array" else "_array")
+        except AttributeError:
+            return None
+        return array
 
     def __enter__(self) -> Self:
         return self
@@ -243,3 +290,23 @@ class Message:
     def __repr__(self) -> str:
         state = ", released" if self.released else ""
         return f"<Message {self.sequence} of {self.channel}: {self.kind} {self.shape} {self.dtype}{state}>"
+
+
+class _Probe:
+    """A message as far as counting references goes."""
+
+    __slots__ = ("data",)
+
+    def __init__(self) -> None:
+        self.data = object()
+
+    def _made(self) -> object | None:
+        array: object = object.__getattribute__(self, "data")
+        return array
+
+    def kept(self) -> int:
+        array = self._made()
+        return getrefcount(array)
+
+
+_KEPT = _Probe().kept()  # however this Python counts

@@ -69,10 +69,11 @@ class Layout:
 
     kind: one of ``KINDS``. dtype, shape: of the array in it; text and bytes are arrays of bytes. rate: samples or
     frames a second. format: of the frames. block: this in the header. extension: what of it the header has no room for.
-    number: under which a reader may remember it, 0 for none.
+    number: under which a reader may remember it, 0 for none. places: arrays of it
+    that the port has made before, by where they begin.
     """
 
-    __slots__ = ("block", "dtype", "extension", "format", "kind", "number", "rate", "shape", "size")
+    __slots__ = ("block", "dtype", "extension", "format", "kind", "number", "places", "rate", "shape", "size")
 
     def __init__(
         self, kind: str, dtype: np.dtype[Any], shape: tuple[int, ...], rate: float = 0.0, format: str = ""
@@ -87,6 +88,7 @@ class Layout:
             size *= extent
         self.size = size
         self.number = 0
+        self.places: dict[int, Any] = {}
         self.extension: dict[str, Any] = {}
         self.block = self._encoded()
 
