@@ -40,9 +40,9 @@ class NodeHost:
         """Makes the node, has it prepare itself, and attaches its ports. Returns where its readers can be reached."""
         self._state(NodeState.INITIALIZING)
         self._tell("loading", 0.0, "")
-        self._reach("initializing")
         plan = self._plan
         self._node = node = plan.made(**plan.config)
+        self._reach("initializing")
         self._results = Results(plan.name)
         self._results.settled(node.initialize(self._progress))
         self._tell("connecting", 1.0, "")

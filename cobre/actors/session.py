@@ -246,7 +246,7 @@ class Session(SessionLife):
         if error.kind not in ("PeerDied", "Closed"):
             return error
         assert self._crew is not None
-        if self.error is None and self._state is SessionState.RUNNING:
+        if self.error is None and self._state in (SessionState.READY, SessionState.RUNNING):
             self._crew.ended.wait(_PATIENCE)
         failure: NodeError | None = self.error
         if failure is not None:

@@ -40,7 +40,7 @@ class SessionLife:
     """One instance of a pipeline: a process for each node, and the channels between them. Made by
     ``Pipeline.session``, used as a ``with`` block: entering starts everything, leaving ends it.
 
-    transport: ``shm``, or ``tcp`` (addresses: where the readers listen, by ``node.port``; loopback by default).
+    transport, addresses: ``shm``; ``tcp``, with addresses by ``node.port``, is refused as not supported yet.
     on_progress: called in the thread that starts the session, at every word of a node and at least every 2 s for each
     node that is not ready. on_failure: called once, with the NodeError, in a thread of its own. limits: of the session.
     initialize_timeout: seconds until all nodes must be ready. grace: seconds for stopping in good order. start_method:
@@ -209,7 +209,9 @@ class SessionLife:
         try:
             self._stream.drain(deadline)
         except ChannelError as error:  # a view of a message is alive: no more can come, and nobody wants it
-            self._wires.end(str(error))
+            assert self._crew is not None
+            self._crew.cut_short = True
+            self._wires.end(error.message)
         finally:
             self._reading.release()
 
@@ -270,6 +272,9 @@ def _check_options(
         raise pipeline_error("OutOfRange", f"the transport is {transport!r}", "give 'shm' or 'tcp'")
     if addresses and transport != "tcp":
         raise pipeline_error("BadConfig", "addresses are of transport='tcp'", "leave them out, or use tcp")
+    if transport == "tcp":
+        told = "the nodes of a session talk through shared memory only"
+        raise pipeline_error("NotSupported", told, "use 'shm'; channels over tcp are in cobre.transport")
     for name, value, least in (("initialize_timeout", initialize_timeout, 1e-9), ("grace", grace, 0.0)):
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not (number and least <= value < float("inf")):  # type: ignore[operator]

@@ -55,6 +55,7 @@ class Crew:
         self.heard: SimpleQueue[tuple[str, Report] | None] = SimpleQueue()
         self.ended = threading.Event()
         self.error: NodeError | None = None
+        self.cut_short = False  # the session has ended channels itself: who loses one has come to its end
         self._lock = threading.Lock()
         self._over = False
         self._handles: dict[str, ActorHandle] = {}
@@ -152,7 +153,7 @@ class Crew:
         if not self._good(name, future):
             return
         lost = future.result()
-        if isinstance(lost, Lost):
+        if isinstance(lost, Lost) and not self.cut_short:
             error = lost_channel(self._graph.name, name, lost)
             self._system.later(_PATIENCE, lambda: self.fail(error))
             return
@@ -167,8 +168,13 @@ class Crew:
         if failure is None:
             return True
         handle = self._handles[name]
-        if not (isinstance(failure, ActorError) and failure.kind == "Closed"):  # that is our own doing
-            self.fail(failed(self._graph.name, name, handle, failure))
+        if isinstance(failure, ActorError) and failure.kind == "Closed":  # that is our own doing
+            return False
+        error = failed(self._graph.name, name, handle, failure)
+        if error.context.get("cause") == "fate":  # another one's failure killed it, which may be heard of later
+            self._system.later(_PATIENCE, lambda: self.fail(error))
+        else:
+            self.fail(error)
         return False
 
     def _look(self) -> None:
