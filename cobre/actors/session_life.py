@@ -210,7 +210,7 @@ class SessionLife:
             self._stream.drain(deadline)
         except ChannelError as error:  # a view of a message is alive: no more can come, and nobody wants it
             assert self._crew is not None
-            self._crew.cut_short = True
+            self._crew.ended_early = True
             self._wires.end(error.message)
         finally:
             self._reading.release()

@@ -55,7 +55,7 @@ class Crew:
         self.heard: SimpleQueue[tuple[str, Report] | None] = SimpleQueue()
         self.ended = threading.Event()
         self.error: NodeError | None = None
-        self.cut_short = False  # the session has ended channels itself: who loses one has come to its end
+        self.ended_early = False  # the session has ended channels itself: who loses one has come to its end
         self._lock = threading.Lock()
         self._over = False
         self._handles: dict[str, ActorHandle] = {}
@@ -153,7 +153,7 @@ class Crew:
         if not self._good(name, future):
             return
         lost = future.result()
-        if isinstance(lost, Lost) and not self.cut_short:
+        if isinstance(lost, Lost) and not self.ended_early:
             error = lost_channel(self._graph.name, name, lost)
             self._system.later(_PATIENCE, lambda: self.fail(error))
             return
