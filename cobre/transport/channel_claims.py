@@ -10,7 +10,8 @@ import os
 import time
 
 from cobre.transport.channel_memory import ABSENT, ATTACHED, ATTACHMENTS, Plan
-from cobre.transport.channel_reader import MemoryReader, ReaderLane
+from cobre.transport.channel_reader import MemoryReader
+from cobre.transport.channel_reader_lane import ReaderLane
 from cobre.transport.channel_wait import Attachment
 from cobre.transport.message import Message
 

@@ -2,94 +2,31 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import time
 import weakref
 from sys import getrefcount
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cobre.errors import ChannelError
-from cobre.transport.channel_memory import ASLEEP, CLOSED, ENDED, FAILED, TAIL, WANTS, Memory, Plan
+from cobre.transport.channel_memory import ASLEEP, CLOSED, ENDED, FAILED, Plan
 from cobre.transport.channel_ports import ChannelReader
-from cobre.transport.channel_views import PLACES, Template, keep_views
+from cobre.transport.channel_reader_lane import ReaderLane, View
+from cobre.transport.channel_views import keep_views
 from cobre.transport.channel_wait import Address, Attachment, Peers, failure
 from cobre.transport.message import Message
-from cobre.transport.message_header import FRONT, HEADER_BYTES, Layout
+from cobre.transport.message_header import FRONT
 
-__all__ = ["MemoryReader", "ReaderLane"]
+__all__ = ["MemoryReader"]
 
 _ARRAY = np.ndarray
 _new, _unpack = object.__new__, FRONT.unpack_from
 
 _LOOKS, _YIELDS = range(60), 20
 _HASTE = 0.0001  # seconds after which a core that was yielded is in use by somebody else
-
-
-class _View(NamedTuple):
-    """What is left of a message that was released while something referred to its memory."""
-
-    sequence: int
-    array: weakref.ref[NDArray[Any]]
-    offset: int
-    size: int
-    text: str
-
-
-class ReaderLane:
-    """One writer's messages, as one reader sees them: the source of its messages."""
-
-    __slots__ = (
-        "_reader", "cursor", "header", "layouts", "memory", "name", "next", "place", "seen", "session", "slots",
-        "tail", "views", "wants",
-    )  # fmt: skip
-
-    def __init__(self, reader: MemoryReader, plan: Plan, place: int, memory: Memory, data: mmap.mmap) -> None:
-        self._reader = weakref.ref(reader)  # which refers to this
-        self.name, self.session, self.place = reader.name, reader.session, place
-        self.header, self.memory = memory.control, data
-        block = plan.writer_word(place)
-        self.tail, self.wants = block + TAIL, block + WANTS
-        self.cursor = plan.cursor_word(reader.place, place)
-        self.slots = [plan.headers(place) + slot * HEADER_BYTES for slot in range(plan.capacity)]
-        self.next = int(memory.words[self.cursor])  # sequence number of the next message
-        self.seen = self.next  # this one is not there yet, as far as known
-        self.layouts: dict[int, Layout] = {}
-        self.views: list[_View] = []
-
-    def let_go(self, message: Message) -> None:
-        reader = self._reader()
-        if reader is None:
-            message.forget()
-        else:
-            reader.let_go(message)
-
-    def oldest_view(self) -> _View | None:
-        """The first message that something still refers to."""
-        self.views = [view for view in self.views if view.array() is not None]
-        return self.views[0] if self.views else None
-
-    def message(self, sequence: int) -> Message:
-        """The message with this number, which is there."""
-        at = self.slots[sequence % len(self.slots)]
-        front = FRONT.unpack_from(self.header, at)
-        message = Message.found(front, self, at)
-        layout = message.layout
-        if front[6]:
-            self.layouts[front[6]] = layout
-            if layout.kind == "array" and layout.size:
-                self.place_of(layout, front[1])
-        return message
-
-    def place_of(self, layout: Layout, offset: int) -> Template:
-        """An array of this layout that begins there."""
-        made = _ARRAY(layout.shape, layout.dtype, self.memory, offset).view(Template)
-        if len(layout.places) < PLACES:
-            layout.places[offset] = made
-        return made
 
 
 class MemoryReader(ChannelReader):
@@ -160,6 +97,7 @@ class MemoryReader(ChannelReader):
         # The quick way: from one writer to all readers, an array like one before, and nothing refers to the last one.
         lane, array, words = self._only, self._lent, self._words
         if lane is None or array is None or lane.views or getrefcount(array) != _LENT:
+            array = None  # a reference of ours must not count as a view
             if self._held is not None:
                 self._settle()
             message = self._take()
@@ -249,7 +187,7 @@ class MemoryReader(ChannelReader):
         array = message.forget()
         if array is not None and getrefcount(array) != _ALONE:
             text = f"{message.kind} {array.shape} {array.dtype}"
-            lane.views.append(_View(message.sequence, weakref.ref(array), message.front[1], message.size, text))
+            lane.views.append(View(message.sequence, weakref.ref(array), message.front[1], message.size, text))
         del array
         self._pass(lane, -1 if lane.views else message.sequence)
 
