@@ -53,6 +53,7 @@ LINES_OF_A_FUNCTION = 40
 # Each exception with its reason; one that is no longer needed fails a test.
 LONG_FILES: dict[str, str] = {}
 LONG_FUNCTIONS: dict[str, str] = {
+    "cobre/cli/pipeline_commands.py:run": "more than half of it declares its options, with their help",
     "cobre/hydro/plants.py:resolve_hydros": "a line for each field of Hydros: more than half of it is a table",
 }
 STREAM_KEEPERS: dict[str, str] = {

@@ -117,6 +117,7 @@ class Channel:
 
     def _hold(self, memory: Memory, descriptors: list[int]) -> None:
         self._memory: Memory | None = memory
+        self._closed = False
         self._release = weakref.finalize(self, _let_go, os.getpid(), memory, descriptors)
 
     @property
@@ -215,7 +216,7 @@ class Channel:
     def _seen(self, operation: str) -> Memory:
         """The channel's memory, attached where this process did not make it."""
         if self._memory is None or self._release.alive is False:
-            if self._address.process == os.getpid():
+            if self._closed and self._address.process == os.getpid():
                 raise failure("Closed", operation, self.name, "this process has closed it")
             self._hold(self._address.memory(operation), [])
         assert self._memory is not None
@@ -223,8 +224,9 @@ class Channel:
 
     def close(self) -> None:
         """Gives back what this process holds of it. Nobody can attach any more if it was made here; ports go on."""
-        self._release()
-        self._memory = None
+        if self._memory is not None:  # a copy that was never used holds nothing
+            self._release()
+        self._memory, self._closed = None, True
 
     def __enter__(self) -> Self:
         return self
@@ -237,7 +239,7 @@ class Channel:
 
     def __setstate__(self, address: Address) -> None:
         self._address = address
-        self._memory = None
+        self._memory, self._closed = None, False
 
     def __repr__(self) -> str:
         plan = self._address.plan

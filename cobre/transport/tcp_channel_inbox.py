@@ -68,8 +68,9 @@ class Inbox:
     def take_in(self) -> None:
         """Takes in what has arrived. From the reader's thread, which waits for it."""
         with self._lock:
-            for lane in self.lanes.values():
-                self._advance(lane)
+            if not self._stopping:
+                for lane in self.lanes.values():
+                    self._advance(lane)
 
     def end(self, reason: str) -> None:
         """The channel has ended: what has arrived still counts, and all writers are told. From any thread."""
@@ -192,7 +193,8 @@ class Inbox:
             self.bell.ring()
 
     def report(self) -> dict[str, Any]:
-        """What is known of the traffic here."""
+        """What is known of the traffic here. From any thread."""
+        self.take_in()
         lanes = [lane.report() for lane in self.lanes.copy().values()]
         return {"closed": self._stopping, "ended": self.ended, "lanes": lanes}
 

@@ -51,7 +51,7 @@ def read(channel: TcpChannel, place: int, pause: float = 0.0) -> tuple[list[tupl
     """The writer and number of every message, each checked, until the end, and what that was; tells when it listens."""
     found = []
     with channel.reader(place) as reader:
-        tell(reader.address)
+        tell(getattr(reader, "address", None))
         while True:
             try:
                 message = reader.receive()
@@ -67,7 +67,7 @@ def read(channel: TcpChannel, place: int, pause: float = 0.0) -> tuple[list[tupl
 def hold(channel: TcpChannel, place: int = 0, received: int = 0) -> Any:
     """Reads so many messages, says so, and then does nothing."""
     with channel.reader(place) as reader:
-        tell(reader.address)
+        tell(getattr(reader, "address", None))
         for _ in range(received):
             reader.receive()
         if received:
