@@ -388,12 +388,14 @@ def test_a_squatter_gets_nothing(channel: TcpChannel) -> None:
         squatter.listen()
 
         def squat() -> None:
-            with contextlib.suppress(OSError):
-                while True:
+            while True:
+                try:
                     stream, _ = squatter.accept()
-                    with stream:
-                        heard.extend(stream.recv(65536))
-                        stream.sendall(b"\x10\0\0\0" + bytes(16))
+                except OSError:
+                    return
+                with stream, contextlib.suppress(OSError):
+                    heard.extend(stream.recv(65536))
+                    stream.sendall(b"\x10\0\0\0" + bytes(16))
 
         thread = threading.Thread(target=squat)
         thread.start()
