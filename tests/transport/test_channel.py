@@ -134,19 +134,19 @@ def test_a_view_that_lives_is_named_and_its_memory_not_used_again() -> None:
 
 
 def test_a_reader_that_keeps_every_view_is_told_so_instead_of_waiting_for_ever() -> None:
-    with ThreadPoolExecutor() as pool, Channel("kept", capacity=2) as channel:
-        with channel.writer() as writer, channel.reader() as reader:
-            views = []
-            for value in range(2):
-                writer.publish(np.full(10, value))
-                views.append(reader.receive(PATIENCE).data)
-            blocked = pool.submit(writer.publish, "more")
-            while channel.statistics().messages < 3 and not _waits(reader):
-                time.sleep(0.01)
-            assert [int(view[0]) for view in views] == [0, 1]
-            del views
-            assert reader.receive(PATIENCE).data == "more"
-            blocked.result(PATIENCE)
+    pool, channel = ThreadPoolExecutor(), Channel("kept", capacity=2)
+    with pool, channel, channel.writer() as writer, channel.reader() as reader:
+        views = []
+        for value in range(2):
+            writer.publish(np.full(10, value))
+            views.append(reader.receive(PATIENCE).data)
+        blocked = pool.submit(writer.publish, "more")
+        while channel.statistics().messages < 3 and not _waits(reader):
+            time.sleep(0.01)
+        assert [int(view[0]) for view in views] == [0, 1]
+        del views
+        assert reader.receive(PATIENCE).data == "more"
+        blocked.result(PATIENCE)
 
 
 def test_the_end_of_the_writers_is_the_end_of_the_messages() -> None:
@@ -196,19 +196,19 @@ def test_marks_reach_every_reader_also_where_messages_go_to_one() -> None:
 
 
 def test_the_end_wakes_who_waits() -> None:
-    with Channel("ends", capacity=1) as channel, ThreadPoolExecutor() as pool:
-        with channel.writer() as writer, channel.reader() as reader:
-            writer.publish("x")
-            blocked = pool.submit(writer.publish, "y")
-            time.sleep(0.05)
-            channel.end("it is over")
-            error = blocked.exception(PATIENCE)
-            assert isinstance(error, ChannelError)
-            assert error.kind == "Closed"
-            assert "it is over" in str(error)
-            assert reader.receive(PATIENCE).data == "x"
-            with pytest.raises(ChannelError):
-                reader.receive(PATIENCE)
+    pool, channel = ThreadPoolExecutor(), Channel("ends", capacity=1)
+    with pool, channel, channel.writer() as writer, channel.reader() as reader:
+        writer.publish("x")
+        blocked = pool.submit(writer.publish, "y")
+        time.sleep(0.05)
+        channel.end("it is over")
+        error = blocked.exception(PATIENCE)
+        assert isinstance(error, ChannelError)
+        assert error.kind == "Closed"
+        assert "it is over" in str(error)
+        assert reader.receive(PATIENCE).data == "x"
+        with pytest.raises(ChannelError):
+            reader.receive(PATIENCE)
 
 
 def test_many_writers_to_many_readers_with_random_sizes(rank_host: RankHost) -> None:
@@ -233,19 +233,25 @@ def test_many_writers_to_many_readers_with_random_sizes(rank_host: RankHost) -> 
                     assert numbers == sorted(numbers)
 
 
+def checked(message: Any) -> None:
+    assert int(message.data.sum()) == message.metadata["sum"]
+
+
+def receive_all(reader: Any) -> None:
+    while True:
+        checked(reader.receive(PATIENCE))
+
+
 def test_a_writer_that_is_killed_leaves_whole_messages(rank_host: RankHost) -> None:
     for attempt in range(3):
         channel: Any = Channel("killed", capacity=20, bytes=8 << 20)
         with channel, channel.reader() as reader, RankGroup(None, 1, host=rank_host) as group:
             group.start(deeds.write, channel, 0, attempt, 10_000, 1 << 20)
             for _ in range(1 + 4 * attempt):
-                message = reader.receive(PATIENCE)
-                assert int(message.data.sum()) == message.metadata["sum"]
+                checked(reader.receive(PATIENCE))
             group.kill(0)
             with pytest.raises(ChannelError) as caught:
-                while True:
-                    message = reader.receive(PATIENCE)
-                    assert int(message.data.sum()) == message.metadata["sum"]
+                receive_all(reader)
             assert kind_of(caught) == "PeerDied"
 
 
