@@ -20,6 +20,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from cobre.errors import ChannelError
 from cobre.transport.channel_ports import ChannelStatistics
 from cobre.transport.tcp_address import LOOPBACK
 from cobre.transport.tcp_channel_door import ask
@@ -65,7 +66,8 @@ class TcpChannel:
         Raises ChannelError: OutOfRange; NotSupported for addresses that other hosts can reach; PlaceTaken for a port
         that somebody else has.
         """
-        found = [split_address(text, name) for text in addresses or [LOOPBACK] * (readers if readers > 0 else 1)]
+        count = max(readers, 1) if isinstance(readers, int) else 1  # what cannot be is refused below
+        found = [split_address(text, name) for text in addresses or [LOOPBACK] * count]
         settings = Settings(
             name=name,
             writers=writers,
@@ -80,7 +82,12 @@ class TcpChannel:
             token=secret_of(name, token, addresses is not None),
         )
         settings.check()
-        kept = [_reserved(settings, place) for place in range(readers)]
+        kept: list[socket.socket | None] = []
+        try:
+            kept += (_reserved(settings, place) for place in range(readers))
+        except ChannelError:
+            _close_all(stream for stream in kept if stream is not None)
+            raise
         taken = [stream.getsockname()[:2] if stream else found[place] for place, stream in enumerate(kept)]
         self._take(replace(settings, addresses=tuple(taken)))
         self._keep([stream for stream in kept if stream is not None])
@@ -156,7 +163,9 @@ class TcpChannel:
         Ports that this description made in this process hear it at once, others from the readers, as soon as those
         that can be reached have been told.
         """
-        self._ended = reason
+        if self._ended is None:  # the first reason stays
+            self._ended = reason
+        reason = self._ended
         for writer in list(self._writers):
             writer.end(reason)
         elsewhere = []
@@ -227,12 +236,14 @@ def _reserved(settings: Settings, place: int) -> socket.socket | None:
     host, port = settings.addresses[place]
     if port:
         return None
-    stream = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    stream = None
     try:
+        stream = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the reader's has: both may be bound to it
         stream.bind((host, 0))
     except OSError as error:
-        stream.close()
+        if stream is not None:
+            stream.close()
         message = f"no port can be had at {host}: {error.strerror or error}"
         raise settings.error("Unreachable", "create", message) from None
     return stream
