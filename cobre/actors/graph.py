@@ -29,6 +29,11 @@ class NodeSpec:
     limits: Limits | None = None
     restart: RestartPolicy | None = None
 
+    @property
+    def restarts(self) -> bool:
+        """Whether it may be started again when it fails."""
+        return self.restart is not None and self.restart.when != "never"
+
 
 @dataclass(frozen=True)
 class Connection:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -47,32 +47,39 @@ class _Ends:
 
 
 class _Inlet:
-    """One channel that an input reads. mark: the number of the last mark that came."""
+    """One channel that an input reads. mark: the number of the last mark that came. begun: messages before this one are
+    the business of the process that had the place before. words: of the board, for a successor."""
 
-    __slots__ = ("mark", "port", "reader")
+    __slots__ = ("begun", "mark", "port", "reader", "words")
 
-    def __init__(self, port: str, reader: ChannelReader) -> None:
-        self.port, self.reader, self.mark = port, reader, -1
+    def __init__(self, port: str, reader: ChannelReader, number: int, before: Mapping[str, int]) -> None:
+        self.port, self.reader = port, reader
+        self.words = f"begun {number}", f"mark {number}"
+        self.begun, self.mark = before.get(self.words[0], 0), before.get(self.words[1], 0) - 1
 
 
 class Inlets(_Ends):
     """All channels that a node reads; they take turns."""
 
-    def __init__(self, plan: NodePlan, board: Board, hook: Hook | None) -> None:
+    def __init__(self, plan: NodePlan, places: Iterable[tuple[Any, int]], board: Board, hook: Hook | None) -> None:
         super().__init__(board, hook)
-        self._all = [_Inlet(port, channel.reader(place)) for port, channel, place in plan.inputs]
+        self._heritable = plan.restarts
+        self._all = [
+            _Inlet(port, channel.reader(place), number, plan.before or _NONE)
+            for number, (port, (channel, place)) in enumerate(zip(plan.inputs, places, strict=True))
+        ]
         self._open = list(self._all)
         self._current: _Inlet | None = None
         self._waiting = 0
+        if plan.restarts:
+            for inlet in self._all:
+                board.mark(inlet.words[0], inlet.begun)
+                board.mark(inlet.words[1], inlet.mark + 1)
 
-    def addresses(self) -> dict[tuple[str, int], str]:
-        """Where the readers listen that must be told to their writers, by channel and place."""
-        found = {}
-        for inlet in self._all:
-            address = getattr(inlet.reader, "address", None)
-            if address is not None:
-                found[inlet.reader.name, inlet.reader.place] = str(address)
-        return found
+    def reports(self) -> dict[tuple[str, int], Any]:
+        """Of the readers that alone know what went through their channels: what they know."""
+        readers = [inlet.reader for inlet in self._all]
+        return {(each.name, each.place): each.report() for each in readers if hasattr(each, "report")}
 
     def receive(self) -> Message | None:
         """The next message, or None when all channels have ended. Raises LostChannel, ChannelError ViewAlive."""
@@ -84,10 +91,14 @@ class Inlets(_Ends):
         try:
             while self._open:
                 message = self._next()
-                if message is not None:
-                    assert self._current is not None
-                    message.port = self._current.port
-                    return message
+                if message is None:
+                    continue
+                inlet = self._current
+                assert inlet is not None
+                if message.sequence < inlet.begun and message.kind != "mark":
+                    continue
+                message.port = inlet.port
+                return message
             return None
         finally:
             board.waiting = False
@@ -125,28 +136,49 @@ class Inlets(_Ends):
         self._open.remove(inlet)
         inlet.mark = 1 << 63
 
+    def begin(self, message: Message) -> None:
+        """Work at the message begins: no successor will do it again."""
+        inlet = self._current
+        assert inlet is not None
+        self._board.mark(inlet.words[0], message.sequence + 1)
+
     def marked(self, message: Message) -> int | None:
         """Notes a mark. Its number when it has now come on all channels."""
-        assert self._current is not None
-        self._current.mark = number = int(message.data)
+        inlet = self._current
+        assert inlet is not None
+        inlet.mark = number = int(message.data)
+        if self._heritable:
+            self._board.mark(inlet.words[1], number + 1)
         return number if all(inlet.mark >= number for inlet in self._all) else None
+
+    @property
+    def passed(self) -> int | None:
+        """The number of the last mark that has come on all channels."""
+        number = min((inlet.mark for inlet in self._all), default=-1)
+        return None if number < 0 else number
 
     def close(self) -> None:
         """Closes them."""
         for inlet in self._all:
             inlet.reader.close()
 
+    def abandon(self, reason: str) -> None:
+        """Leaves the places to others."""
+        for inlet in self._all:
+            inlet.reader.abandon(reason)
+
 
 class Outlets(_Ends):
     """All channels that a node writes. spent: nanoseconds in publishing, waiting for room included."""
 
-    def __init__(self, plan: NodePlan, board: Board, hook: Hook | None, places: Mapping[str, Any]) -> None:
+    def __init__(self, plan: NodePlan, channels: Mapping[str, Any], board: Board, hook: Hook | None) -> None:
         super().__init__(board, hook)
         self._name = plan.name
         self._most = plan.message_bytes
-        self._writers: dict[str, ChannelWriter] = {
-            port: places.get(channel.name, channel).writer(0) for port, channel in plan.outputs.items()
-        }
+        self._writers: dict[str, ChannelWriter] = {port: channel.writer(0) for port, channel in channels.items()}
+        for writer in self._writers.values():
+            if hasattr(writer, "connect"):  # over tcp: all readers listen by now
+                writer.connect()
         self._only = next(iter(self._writers.values())) if len(self._writers) == 1 else None
         self.spent = self._sent = 0
 
@@ -214,6 +246,11 @@ class Outlets(_Ends):
         """Closes them: nothing more will come."""
         for writer in self._writers.values():
             writer.close()
+
+    def abandon(self, reason: str) -> None:
+        """Leaves the places to others."""
+        for writer in self._writers.values():
+            writer.abandon(reason)
 
     def published(self, loan: Loan) -> None:
         """Publishes what was lent."""

@@ -13,6 +13,7 @@ from cobre.transport.media import Audio, Video
 from cobre.transport.message import Message
 
 if TYPE_CHECKING:
+    from cobre.actors.node_coroutines import Coroutines
     from cobre.actors.node_ports import Outlets
 
 __all__ = ["Results"]
@@ -22,32 +23,22 @@ _NONE: dict[str, Any] = {}
 
 
 class Results:
-    """Takes results apart and sends them. What is to be awaited runs in one event loop, made when first needed."""
+    """Takes results apart and sends them."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, coroutines: Coroutines) -> None:
         self._name = name
-        self._runner: Any = None
-
-    def settled(self, result: Any) -> Any:
-        """What a coroutine returns, when it has run; anything else as it is."""
-        if not hasattr(result, "__await__"):
-            return result
-        if self._runner is None:
-            import asyncio  # takes as long to import as all else in this process
-
-            self._runner = asyncio.Runner()
-        return self._runner.run(_awaited(result))
+        self._settled = coroutines.settled
 
     def each(self, result: Any) -> Iterator[Any]:
         """One after the other what a list, an iterator or an asynchronous one holds; nothing for None."""
-        result = self.settled(result)
+        result = self._settled(result)
         if result is None:
             return
         if hasattr(result, "__aiter__"):
             iterator = result.__aiter__()
             while True:
                 try:
-                    item = self.settled(iterator.__anext__())
+                    item = self._settled(iterator.__anext__())
                 except StopAsyncIteration:
                     return
                 yield item
@@ -60,7 +51,7 @@ class Results:
         if type(result) in _DATA:
             outlets.emit(result)
             return
-        result = self.settled(result)
+        result = self._settled(result)
         if isinstance(result, Mapping):
             for port, value in result.items():
                 self._send_to(port, value, outlets)
@@ -91,13 +82,3 @@ class Results:
             raise pipeline_error("WrongType", told, advice, node=self._name)
         else:
             outlets.emit(value, port)
-
-    def close(self) -> None:
-        """Ends the event loop, if there is one."""
-        if self._runner is not None:
-            self._runner.close()
-            self._runner = None
-
-
-async def _awaited(waiting: Any) -> Any:
-    return await waiting

@@ -7,13 +7,14 @@ import logging
 import secrets
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from queue import Empty
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
 from cobre.actors.graph import Graph
-from cobre.actors.node_failures import pipeline_error
+from cobre.actors.node_failures import nearest, pipeline_error
 from cobre.actors.node_plan import Report
 from cobre.actors.node_states import NodeState, SessionState
 from cobre.actors.session_channels import Wires
@@ -40,7 +41,8 @@ class SessionLife:
     """One instance of a pipeline: a process for each node, and the channels between them. Made by
     ``Pipeline.session``, used as a ``with`` block: entering starts everything, leaving ends it.
 
-    transport, addresses: ``shm``; ``tcp``, with addresses by ``node.port``, is refused as not supported yet.
+    transport: what the messages pass through, ``shm`` or ``tcp``. addresses: over tcp, where inputs listen
+    (``host:port``, of the loopback) by their ``node.port``; others choose a port.
     on_progress: called in the thread that starts the session, at every word of a node and at least every 2 s for each
     node that is not ready. on_failure: called once, with the NodeError, in a thread of its own. limits: of the session.
     initialize_timeout: seconds until all nodes must be ready. grace: seconds for stopping in good order. start_method:
@@ -63,7 +65,8 @@ class SessionLife:
         start_method: str | None = None,
         addresses: Mapping[str, str] | None = None,
     ) -> None:
-        _check_options(transport, addresses, initialize_timeout, grace)
+        _check_options(transport, initialize_timeout, grace)
+        _check_places(graph, transport, addresses or {})
         self.graph = graph
         self.id = f"{graph.name[:24]}-{secrets.token_hex(4)}"
         self._transport, self._addresses = transport, dict(addresses or {})
@@ -101,7 +104,7 @@ class SessionLife:
         self._began = time.monotonic()
         self._state = SessionState.INITIALIZING
         try:
-            self._wires = Wires(self.graph, self.id)
+            self._wires = Wires(self.graph, self.id, self._transport, self._addresses, self._initialize_timeout)
         except BaseException:
             self._state = SessionState.STOPPED
             raise
@@ -121,7 +124,7 @@ class SessionLife:
         words = {name: Report("starting", 0.0, "") for name in self.graph.nodes}
         self._await(crew, "initialized", words, deadline)
         self._wires.attach()
-        crew.connect(self._wires.places(crew.addresses))
+        crew.connect()
         self._await(crew, "ready", words, deadline)
         self._ready_seconds = time.monotonic() - self._began
         self._stream = Stream(self._wires)
@@ -265,17 +268,28 @@ def _spelt(word: Report) -> str:
     return f"{said}: {word.message}" if word.message else said
 
 
-def _check_options(
-    transport: object, addresses: Mapping[str, str] | None, initialize_timeout: object, grace: object
-) -> None:
+def _check_options(transport: object, initialize_timeout: object, grace: object) -> None:
     if transport not in ("shm", "tcp"):
         raise pipeline_error("OutOfRange", f"the transport is {transport!r}", "give 'shm' or 'tcp'")
-    if addresses and transport != "tcp":
-        raise pipeline_error("BadConfig", "addresses are of transport='tcp'", "leave them out, or use tcp")
-    if transport == "tcp":
-        told = "the nodes of a session talk through shared memory only"
-        raise pipeline_error("NotSupported", told, "use 'shm'; channels over tcp are in cobre.transport")
     for name, value, least in (("initialize_timeout", initialize_timeout, 1e-9), ("grace", grace, 0.0)):
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not (number and least <= value < float("inf")):  # type: ignore[operator]
             raise pipeline_error("OutOfRange", f"{name} is {value!r}", "give a number of seconds")
+
+
+def _check_places(graph: Graph, transport: str, addresses: Mapping[str, str]) -> None:
+    """Whether the nodes can be where they are to be."""
+    if addresses and transport != "tcp":
+        raise pipeline_error("BadConfig", "addresses are of transport='tcp'", "leave them out, or use tcp")
+    readers = Counter(str(target) for each in graph.channels for target in each.targets if target is not None)
+    for port in addresses:
+        if port not in readers:
+            advice = nearest(port, readers, "give addresses of inputs; there are")
+            raise pipeline_error("UnknownPort", f"{port!r} is no input of {graph.name}", advice)
+        if readers[port] > 1:
+            told = f"{port} reads {readers[port]} channels, which cannot all listen at {addresses[port]}"
+            raise pipeline_error("BadConfig", told, "leave its address out: each then has a port of its own")
+    again = [name for name, spec in graph.nodes.items() if spec.restarts]
+    if again and transport == "tcp":
+        told = f"{', '.join(again)} may be started again, which needs channels in shared memory"
+        raise pipeline_error("NotSupported", told, "use 'shm', or leave their restart policy out", node=again[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from queue import SimpleQueue
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cobre.actors.node_failures import pipeline_error
 from cobre.actors.node_host import NodeHost
-from cobre.actors.node_plan import MARKS, Lost, NodePlan, Reached, Report
+from cobre.actors.node_plan import MARKS, Lost, NodePlan, Reached, Report, Traffic
 from cobre.actors.node_states import NodeState
 from cobre.actors.session_failures import failed, lost_channel, over_memory, state_of
 from cobre.actors.session_records import NodeStatus, SessionLimits
@@ -63,14 +63,14 @@ class Crew:
         self._sinks = {name: 0 for name, spec in graph.nodes.items() if not spec.outputs and name not in graph.fed}
         self._reached = threading.Condition()
         self._started: dict[str, float] = {}
-        self.addresses: dict[tuple[str, int], str] = {}
         self._system = ActorSystem(start_method=start_method, together=True, grace=Grace(ask=1.0, terminate=1.0))
 
     def spawn(self, faults: str | None) -> None:
         """Starts all of them, and has them initialise. Raises PipelineError BadConfig for what cannot be sent."""
         for name, spec in self._graph.nodes.items():
+            ports = tuple(port for port, _, _ in self._wires.inputs_of(name))
             plan = NodePlan(
-                name, spec.made, spec.config, self._wires.inputs_of(name), self._wires.outputs_of(name),
+                name, spec.made, spec.config, ports, tuple(spec.outputs), self._wires.ends_of(name),
                 self._limits.message_bytes, faults,
             )  # fmt: skip
             self._started[name] = time.time()
@@ -87,10 +87,10 @@ class Crew:
         if self._limits.memory_bytes is not None:
             self._system.later(_LOOK, self._look)
 
-    def connect(self, places: Mapping[str, Any]) -> None:
+    def connect(self) -> None:
         """Has them attach their outputs, after which they are ready."""
         for name, handle in self._handles.items():
-            handle.connect.remote(places).add_done_callback(partial(self._connected, name))
+            handle.connect.remote().add_done_callback(partial(self._connected, name))
 
     def run(self) -> None:
         """Has them work."""
@@ -139,10 +139,11 @@ class Crew:
             with self._reached:
                 self._sinks[name] = value.mark
                 self._reached.notify_all()
+        elif isinstance(value, Traffic):
+            self._wires.note(value)
 
     def _initialized(self, name: str, future: Future[Any]) -> None:
         if self._good(name, future):
-            self.addresses.update(future.result())
             self.heard.put((name, Report("initialized", 1.0, "")))
 
     def _connected(self, name: str, future: Future[Any]) -> None:

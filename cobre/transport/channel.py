@@ -17,6 +17,7 @@ from cobre.transport.channel_memory import (
     BLOCKED,
     BYTES,
     CLOSED,
+    FAILED,
     HIGH_WATER,
     MARKS,
     STATE,
@@ -45,7 +46,9 @@ class Channel:
     messages, and how many bytes of them, each writer can have in the channel before it waits; all of it is reserved
     at once. to: whether each message goes to "all" readers or to "one" of them, whichever comes first. kinds: what may
     be published ("array", "text", "bytes", "audio", "video"), None: anything. session: at most 40 bytes that every
-    message says it belongs to.
+    message says it belongs to. succession: whether a port whose process died, or that was abandoned, is to be waited for
+    like one that never came, because another process will take its place and go on where it was; otherwise those at the
+    other end are told (PeerDied).
 
     Pickle it to where it is used: any process can take a place with ``writer`` or ``reader``, for as long as the one
     that made it lives and has not closed it. Those that have taken a place need neither. ``close()``, the end of a
@@ -65,6 +68,7 @@ class Channel:
         to: Literal["all", "one"] = "all",
         kinds: Iterable[str] | None = None,
         session: str = "",
+        succession: bool = False,
     ) -> None:
         if sys.platform != "linux":
             raise failure(
@@ -79,9 +83,9 @@ class Channel:
             raise failure("OutOfRange", "Channel", name, f'to is "all" or "one", not {to!r}')
         if len(session.encode()) > SESSION_BYTES:
             raise failure("OutOfRange", "Channel", name, f"the session {session!r} has more than {SESSION_BYTES} bytes")
-        self._start(name, Plan(writers, readers, capacity, bytes), to, allowed, session)
+        self._start(name, Plan(writers, readers, capacity, bytes), to, allowed, session, succession)
 
-    def _start(self, name: str, plan: Plan, to: str, kinds: tuple[str, ...], session: str) -> None:
+    def _start(self, name: str, plan: Plan, to: str, kinds: tuple[str, ...], session: str, succession: bool) -> None:
         token = os.urandom(16)
         descriptors: list[int] = []
         try:
@@ -112,6 +116,7 @@ class Channel:
             kinds=kinds,
             name=name,
             session=session,
+            succession=succession,
         )
         self._hold(memory, descriptors)
 
@@ -195,11 +200,11 @@ class Channel:
         )
 
     def _state_of(self, memory: Memory, writing: bool, place: int) -> int:
-        """CLOSED also for a process that died."""
+        """CLOSED also for a process that died, unless there will be another one."""
         found = memory.words[memory.block_word(writing, place) + STATE]
-        if found == ATTACHED and not memory.is_held(writing, place):
-            return CLOSED
-        return int(found) if found in (ABSENT, ATTACHED) else CLOSED
+        if found == FAILED or (found == ATTACHED and not memory.is_held(writing, place)):
+            return ABSENT if self._address.succession else CLOSED
+        return int(found)
 
     def _unfinished(self, memory: Memory, writer: int, readers: list[int]) -> list[int]:
         """Sequence numbers of a writer's messages that are in the channel."""

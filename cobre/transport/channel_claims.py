@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 
-from cobre.transport.channel_memory import ABSENT, ATTACHED, ATTACHMENTS, Plan
+from cobre.transport.channel_memory import ABSENT, ATTACHED, ATTACHMENTS, FAILED, STATE, Plan
 from cobre.transport.channel_reader import MemoryReader
 from cobre.transport.channel_reader_lane import ReaderLane
 from cobre.transport.channel_wait import Attachment
@@ -97,8 +97,8 @@ class ClaimingReader(MemoryReader):
         words[plan.low_word(lane.place)] = sequence
 
     def _is_there(self, reader: int) -> bool:
-        state = self._words[self._plan.reader_word(reader) + 2 * 8 + 2]
-        return state in (ABSENT, ATTACHED)
+        state = self._words[self._plan.reader_word(reader) + STATE]
+        return state in (ABSENT, ATTACHED) or (state == FAILED and self._attachment.address.succession)
 
     def _pass(self, lane: ReaderLane, sequence: int = -1) -> None:
         """Tells the writer that the message is finished, and those whose views have died since."""

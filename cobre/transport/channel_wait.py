@@ -52,6 +52,7 @@ class Address:
     kinds: tuple[str, ...]
     name: str
     session: str
+    succession: bool = False  # a place whose holder died is waited for: another process will take it
 
     def open(self, number: int, flags: int) -> int:
         """A descriptor of our own for one of the maker's. Raises OSError."""
@@ -237,7 +238,9 @@ class Peers:
         words, block = self._memory.words, self._blocks[place]
         found = int(words[block + STATE])
         if found == ATTACHED and self._dead.get(place) == self._who(block):
-            return FAILED
+            found = FAILED
+        if found == FAILED and self._attachment.address.succession:
+            found = ABSENT
         if found == ABSENT and self._maker_died:
             return FAILED  # nobody can come any more
         return found
@@ -265,12 +268,11 @@ class Peers:
         """Watches whoever has attached since."""
         words, absent = self._memory.words, False
         for place, block in enumerate(self._blocks):
-            state = words[block + STATE]
-            absent = absent or state == ABSENT
-            if state == ATTACHED:
+            if words[block + STATE] == ATTACHED:
                 who = self._who(block)
                 if self._watched.get(place) != who:
                     self._watch(place, who)
+            absent = absent or self.state(place) == ABSENT
         address = self._attachment.address
         if absent and self._maker is None and not self._maker_died and address.process != os.getpid():
             self._maker = self._opened(_Who(address.process, address.started, 0))

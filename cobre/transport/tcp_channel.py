@@ -194,6 +194,10 @@ class TcpChannel:
                 self._known[place] = self._known[place] | {"closed": True}
         return statistics_of(self._settings, self._known, self._ended is not None)
 
+    def note(self, place: int, report: Report) -> None:
+        """Takes a reader's last ``report``, for the statistics after its end."""
+        self._known[place] = report | {"closed": True}
+
     @property
     def state(self) -> str:
         """created, active, draining or destroyed, as in ``statistics``."""

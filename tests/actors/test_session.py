@@ -39,10 +39,10 @@ def chain(*kinds: type, **options: Any) -> Pipeline:
     return made
 
 
-@pytest.fixture(scope="module")
-def passing() -> Iterator[Session]:
+@pytest.fixture(scope="module", params=["shm", "tcp"])
+def passing(request: pytest.FixtureRequest) -> Iterator[Session]:
     """Two nodes that hand on everything; the session has waited at both its ends, and holds what it needs for that."""
-    with chain(Pass, Pass).session() as session:
+    with chain(Pass, Pass).session(transport=request.param) as session:
         with pytest.raises(ChannelError):
             session.receive(timeout=0.01)
         with pytest.raises(ChannelError):  # noqa: PT012
@@ -277,7 +277,6 @@ def test_limits() -> None:
         refused("OutOfRange", lambda wrong=wrong: SessionLimits(**wrong))
     for options in ({"grace": -1}, {"initialize_timeout": 0}, {"transport": "rdma"}):
         refused("OutOfRange", lambda options=options: made.session(**options))
-    refused("NotSupported", lambda: made.session(transport="tcp"))
     refused("BadConfig", lambda: made.session(addresses={"n0.in": "127.0.0.1:1"}))
 
 
