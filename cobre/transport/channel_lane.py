@@ -156,13 +156,15 @@ class OneLane(WriterLane):
         return self._words[self._finished_at + sequence % self.capacity] == sequence + 1
 
     def _lost(self, sequence: int) -> bool:
-        """Whether only a reader that died could have finished it."""
+        """Whether only a reader that has gone could have finished it."""
         slot = sequence % self.capacity
         claim = self._words[self.plan.claims_word(self.place) + slot]
         if claim >> 16 == sequence + 1:
             place = (claim & 0xFF) - 1
             attachments = self._words[self.plan.reader_word(place) + ATTACHMENTS]
-            return place in self.failed or attachments & 0xFF != claim >> 8 & 0xFF
+            # One that has closed keeps what its views show as a copy.
+            gone = self._peers.state(place) not in (ABSENT, ATTACHED)
+            return gone or attachments & 0xFF != claim >> 8 & 0xFF
         address = self._words[self.plan.address_word(self.place) + slot]
         return bool(address) and self._peers.state(address - 1) not in (ABSENT, ATTACHED)
 
