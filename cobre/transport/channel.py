@@ -47,7 +47,7 @@ class Channel:
     at once. to: whether each message goes to "all" readers or to "one" of them, whichever comes first. kinds: what may
     be published ("array", "text", "bytes", "audio", "video"), None: anything. session: at most 40 bytes that every
     message says it belongs to. succession: whether a port whose process died, or that was abandoned, is waited for like
-    one that never came, because another process will take its place and go on where it was; otherwise those at the other
+    one that never came, because another process will take its place and go on where it was; if not, those at the other
     end are told (PeerDied).
 
     Pickle it to where it is used: any process can take a place with ``writer`` or ``reader``, for as long as the one
