@@ -27,6 +27,7 @@ __all__ = ["NodeHost"]
 
 _STAGES = ("loading", "connecting")
 _NEEDED = ("cobre.actors.node_work", "cobre.transport.channel", "cobre.actors.exceptions")
+_LATER = 0.15  # seconds: first let the other nodes' processes come to their ``initialize``
 
 Hook = Callable[..., object]
 
@@ -38,10 +39,8 @@ class NodeHost:
         self._plan = plan
         self._board = context().board
         self._coroutines = Coroutines()
-        self._imports = threading.Thread(target=_import, name="cobre-imports", daemon=True)
-        self._imports.start()
-        # A process that is forked in the middle of an import could never import that again.
-        os.register_at_fork(before=self._imports.join)
+        self._wanted = threading.Event()
+        self._imports = threading.Thread(target=self._import, name="cobre-imports", daemon=True)
         self._hook: Hook | None = _hook(plan.faults, plan.name) if plan.faults else None
         self._node: Node
         self._work: Work
@@ -51,12 +50,14 @@ class NodeHost:
         self._state(NodeState.INITIALIZING)
         self._tell("loading", 0.0, "")
         plan = self._plan
+        self._imports.start()
+        os.register_at_fork(before=self._imported)  # a fork in the middle of an import could never import that again
         self._node = node = plan.made(**plan.config)
         if self._hook is not None:
             self._hook("initializing")
         self._coroutines.settled(node.initialize(self._progress))
         self._tell("connecting", 1.0, "")
-        self._imports.join()
+        self._imported()
         from cobre.actors.node_work import Work
 
         self._work = Work(plan, node, self._coroutines, self._hook)
@@ -69,11 +70,26 @@ class NodeHost:
     def resume(self) -> None:
         """Takes the places of one that failed."""
         self.initialize()
-        self.connect()
+        try:
+            self.connect()
+        except Exception as error:
+            self._work.abandon(error)
+            raise
 
     def run(self) -> Lost | None:
         """Works until all inputs have ended, or a source is exhausted or told to stop; then closes all ports."""
         return self._work.run()
+
+    def _import(self) -> None:
+        self._wanted.wait(_LATER)
+        for name in _NEEDED:
+            with contextlib.suppress(Exception):  # whoever needs it will meet the same, and say so
+                import_module(name)
+
+    def _imported(self) -> None:
+        if threading.current_thread() is not self._imports:
+            self._wanted.set()
+            self._imports.join()
 
     def _progress(self, fraction: float, message: str = "", *, state: str = "loading") -> None:
         if not (isinstance(fraction, int | float) and 0.0 <= fraction <= 1.0):
@@ -90,12 +106,6 @@ class NodeHost:
 
     def _state(self, state: NodeState) -> None:
         self._board.mark("state", NUMBERS[state])
-
-
-def _import() -> None:
-    for name in _NEEDED:
-        with contextlib.suppress(Exception):  # whoever needs it will meet the same, and say so
-            import_module(name)
 
 
 def _hook(faults: str, name: str) -> Hook:

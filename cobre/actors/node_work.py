@@ -33,7 +33,7 @@ class Work:
         self._received = self._busy = 0
         places, self._channels = pickle.loads(plan.ends)
         self._inlets = Inlets(plan, places, self._board, hook)
-        self._outlets: Outlets
+        self._outlets: Outlets = None  # type: ignore[assignment]  # until it is connected
 
     def connect(self) -> None:
         """Attaches the outputs."""
@@ -50,11 +50,16 @@ class Work:
             lost_before = self._inlets.lost or self._outlets.lost
             if lost_before is not None:  # it came out of the node's own code, perhaps as something else
                 return lost_before
-            if self._plan.restarts:  # whoever is to come takes these places
-                self._inlets.abandon(f"{type(error).__name__}: {error}")
-                self._outlets.abandon(f"{type(error).__name__}: {error}")
+            if self._plan.restarts:
+                self.abandon(error)
             raise
         return None
+
+    def abandon(self, error: BaseException) -> None:
+        """Leaves its places in the channels to whoever comes next."""
+        for ends in (self._inlets, self._outlets):
+            if ends is not None:
+                ends.abandon(f"{type(error).__name__}: {error}")
 
     def _run(self) -> None:
         if self._plan.before is not None:

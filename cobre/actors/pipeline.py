@@ -78,18 +78,12 @@ class Pipeline:
         ``__init__`` is given, checked here (a mapping also takes names that this method has for itself).
 
         limits: what ends its process (memory_bytes, hang_seconds: no progress in its own code for that long).
-        Raises PipelineError: DuplicateName, UnknownNode (no such type), BadConfig, NotSupported.
+        restart: whether it is started again where its process ends or its code raises; None: that ends the session.
+        Raises PipelineError: DuplicateName, UnknownNode (no such type), BadConfig.
         """
         check_name("a node", name)
         if name in self._nodes:
             raise pipeline_error("DuplicateName", f"there is a node {name!r} already", "give another name", node=name)
-        if restart is not None and restart.when != "never":
-            raise pipeline_error(
-                "NotSupported",
-                f"{name} cannot be started again by itself: what it held of the messages under way is lost with it",
-                "start another session of the pipeline when this one has failed",
-                node=name,
-            )
         made = registered(kind) if isinstance(kind, str) else kind
         made = check_class(made, name)
         type_name = kind if isinstance(kind, str) else made.__name__

@@ -109,7 +109,15 @@ class SessionLife:
             self._state = SessionState.STOPPED
             raise
         try:
-            self._crew = Crew(self.graph, self._wires, self.id, self._limits, self._start_method, self._failed)
+            self._crew = Crew(
+                self.graph,
+                self._wires,
+                self.id,
+                self._limits,
+                self._start_method,
+                self._initialize_timeout,
+                self._failed,
+            )
             self._crew.spawn(self._faults)
             self._get_ready(self._crew)
         except BaseException:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
 from queue import SimpleQueue
@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from cobre.actors.node_failures import pipeline_error
 from cobre.actors.node_host import NodeHost
-from cobre.actors.node_plan import MARKS, Lost, NodePlan, Reached, Report, Traffic
+from cobre.actors.node_plan import Lost, NodePlan, Reached, Report, Traffic, marks_of
 from cobre.actors.node_states import NodeState
-from cobre.actors.session_failures import failed, lost_channel, over_memory, state_of
+from cobre.actors.session_failures import failed, late, lost_channel, over_memory, state_of
+from cobre.actors.session_history import History
 from cobre.actors.session_records import NodeStatus, SessionLimits
 from cobre.actors.system import ActorSystem
-from cobre.errors import ActorError, NodeError
+from cobre.errors import ActorError, CobreError, NodeError
 from cobre.supervisor import Grace, Limits
 
 if TYPE_CHECKING:
@@ -35,10 +36,12 @@ _SECOND = 1e9
 
 
 class Crew:
-    """One actor for each node. heard: what they said of their progress, and None for "look again".
+    """One actor for each node, and another one where its restart policy says so. heard: what they said of their
+    progress, and None for "look again".
 
     on_failure: called once, with the first failure, in the thread that answers calls or in the supervisor's.
-    ended: set when every node has run to its end, or one has failed.
+    ended: set when every node has run to its end, or one has failed. patience: seconds that one that is started again
+    may take to initialise.
     """
 
     def __init__(
@@ -48,44 +51,54 @@ class Crew:
         session: str,
         limits: SessionLimits,
         start_method: str | None,
+        patience: float,
         on_failure: Callable[[NodeError], None],
     ) -> None:
         self._graph, self._wires, self._session, self._limits = graph, wires, session, limits
-        self._on_failure = on_failure
+        self._patience, self._on_failure = patience, on_failure
         self.heard: SimpleQueue[tuple[str, Report] | None] = SimpleQueue()
         self.ended = threading.Event()
         self.error: NodeError | None = None
         self.ended_early = False  # the session has ended channels itself: who loses one has come to its end
         self._lock = threading.Lock()
-        self._over = False
+        self._over = self._sources_ended = False
+        self._faults: str | None = None
         self._handles: dict[str, ActorHandle] = {}
         self._running: set[str] = set()
         self._sinks = {name: 0 for name, spec in graph.nodes.items() if not spec.outputs and name not in graph.fed}
         self._reached = threading.Condition()
         self._started: dict[str, float] = {}
-        self._system = ActorSystem(start_method=start_method, together=True, grace=Grace(ask=1.0, terminate=1.0))
+        self._histories = {name: History(spec.restart) for name, spec in graph.nodes.items() if spec.restarts}
+        self._system = ActorSystem(
+            start_method=start_method, together=not self._histories, grace=Grace(ask=1.0, terminate=1.0)
+        )
 
     def spawn(self, faults: str | None) -> None:
         """Starts all of them, and has them initialise. Raises PipelineError BadConfig for what cannot be sent."""
-        for name, spec in self._graph.nodes.items():
-            ports = tuple(port for port, _, _ in self._wires.inputs_of(name))
-            plan = NodePlan(
-                name, spec.made, spec.config, ports, tuple(spec.outputs), self._wires.ends_of(name),
-                self._limits.message_bytes, faults,
-            )  # fmt: skip
-            self._started[name] = time.time()
-            try:
-                self._handles[name] = handle = self._system.spawn(
-                    NodeHost, plan, name=name, limits=spec.limits or Limits(), marks=MARKS,
-                    on_event=partial(self._hear, name),
-                )  # fmt: skip
-            except ActorError as error:
-                told = f"{name} cannot be sent to its process: {error.message}"
-                raise pipeline_error("BadConfig", told, error.suggestion, node=name) from error
+        self._faults = faults
+        for name in self._graph.nodes:
+            handle = self._spawned(name, name, None)
             self._hear(name, Report("starting", 0.0, ""))
             handle.initialize.remote().add_done_callback(partial(self._initialized, name))
         if self._limits.memory_bytes is not None:
             self._system.later(_LOOK, self._look)
+
+    def _spawned(self, name: str, called: str, before: Mapping[str, int] | None) -> ActorHandle:
+        spec, inputs = self._graph.nodes[name], self._wires.inputs_of(name)
+        plan = NodePlan(
+            name, spec.made, spec.config, tuple(port for port, _, _ in inputs), tuple(spec.outputs),
+            self._wires.ends_of(name), self._limits.message_bytes, self._faults, spec.restarts, before,
+        )  # fmt: skip
+        self._started[name] = time.time()
+        try:
+            self._handles[name] = handle = self._system.spawn(
+                NodeHost, plan, name=called, limits=spec.limits or Limits(),
+                marks=marks_of(len(inputs), restarts=spec.restarts), on_event=partial(self._hear, name),
+            )  # fmt: skip
+        except ActorError as error:
+            told = f"{name} cannot be sent to its process: {error.message}"
+            raise pipeline_error("BadConfig", told, error.suggestion, node=name) from error
+        return handle
 
     def connect(self) -> None:
         """Has them attach their outputs, after which they are ready."""
@@ -95,8 +108,11 @@ class Crew:
     def run(self) -> None:
         """Has them work."""
         self._running.update(self._handles)
-        for name, handle in self._handles.items():
-            handle.run.remote().add_done_callback(partial(self._ran, name))
+        for name in self._handles:
+            self._run(name)
+
+    def _run(self, name: str) -> None:
+        self._handles[name].run.remote().add_done_callback(partial(self._ran, name))
 
     def await_sinks(self, mark: int) -> None:
         """Waits until nodes without outputs are done with all that came before the mark, or a node has failed."""
@@ -107,6 +123,7 @@ class Crew:
 
     def end_sources(self) -> None:
         """Has nodes that produce by themselves stop."""
+        self._sources_ended = True
         for name, handle in self._handles.items():
             if not self._graph.nodes[name].inputs:
                 handle.interrupt()
@@ -172,11 +189,51 @@ class Crew:
         if isinstance(failure, ActorError) and failure.kind == "Closed":  # that is our own doing
             return False
         error = failed(self._graph.name, name, handle, failure)
+        history = self._histories.get(name)
+        if history is not None and self._again(history, name, handle, error):
+            return False
         if error.context.get("cause") == "fate":  # another one's failure killed it, which may be heard of later
             self._system.later(_PATIENCE, lambda: self.fail(error))
         else:
             self.fail(error)
         return False
+
+    def _again(self, history: History, name: str, handle: ActorHandle, error: NodeError) -> bool:
+        """Whether the node is started again, which begins then."""
+        if self._over or self.error is not None or name not in self._running:
+            return False
+        marks = handle.marks()
+        if not history.allows(state_of(marks), error):
+            history.complete(error)
+            return False
+        _log.warning("%s: %s; it is started again", self._session, error.message)
+        history.add(marks, error, has_inputs=bool(self._graph.nodes[name].inputs))
+        handle.kill()  # where it was an exception, its process lives
+        self._system.later(0.0, partial(self._begin_again, history, name))
+        return True
+
+    def _begin_again(self, history: History, name: str) -> None:
+        if self._over or self.error is not None:
+            return
+        number = history.restarts
+        try:
+            handle = self._spawned(name, f"{name}, start {number + 1}", history.inheritance)
+            handle.resume.remote().add_done_callback(partial(self._resumed, name))
+        except CobreError as error:
+            self.fail(failed(self._graph.name, name, self._handles[name], error))
+            return
+        self._system.later(self._patience, partial(self._late, history, name, number))
+
+    def _resumed(self, name: str, future: Future[Any]) -> None:
+        if self._good(name, future):
+            self._histories[name].ready = True
+            self._run(name)
+            if self._sources_ended and not self._graph.nodes[name].inputs:
+                self._handles[name].interrupt()
+
+    def _late(self, history: History, name: str, number: int) -> None:
+        if history.restarts == number and not history.ready:
+            self.fail(late(self._graph.name, {name: f"start {number + 1}"}, self._patience))
 
     def _look(self) -> None:
         """At the memory of all."""
@@ -208,9 +265,14 @@ class Crew:
         state, failure = state_of(marks), None
         if error is not None and error.node == name:
             state, failure = NodeState.ERROR, error.message
+        elif self._is_coming(name):
+            state, report = NodeState.INITIALIZING, None
         elif report is not None:
             state = NodeState.STOPPED
         statistics = handle.process.statistics()
+        history = self._histories.get(name)
+        if history is not None:
+            marks = history.totals(marks)
         return NodeStatus(
             name=name,
             type_name=spec.type_name,
@@ -228,7 +290,14 @@ class Crew:
             failure=failure,
             inputs=read,
             outputs=written,
+            restarts=0 if history is None else history.restarts,
+            dropped=0 if history is None else history.dropped,
         )
+
+    def _is_coming(self, name: str) -> bool:
+        """Whether it failed and is being started again."""
+        history = self._histories.get(name)
+        return history is not None and not history.ready and not self._over and self.error is None
 
     def _exit(self, name: str) -> str:
         report = self._handles[name].process.report

@@ -41,7 +41,8 @@ class NodeStatus:
     waiting_seconds: for messages; blocked_seconds: in publishing, copies and waiting for room. memory_bytes: resident,
     as last sampled (once a second). exit: None while the process lives, then ``normal``, ``error`` with the exit code,
     ``killed`` with the signal, or ``timeout`` (it did not stop in time). failure: what it failed of, or None. inputs,
-    outputs: the names of its channels.
+    outputs: the names of its channels. restarts: how often it was started again; the counts are of all its processes
+    together. dropped: messages that it had begun with and not finished when it failed, which nobody else will process.
     """
 
     name: str
@@ -60,6 +61,8 @@ class NodeStatus:
     failure: str | None = None
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    restarts: int = 0
+    dropped: int = 0
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from cobre.actors import Item, Node
+from cobre.testing.faults_deeds import DEEDS
 
 
 class Pass(Node):
@@ -201,6 +202,32 @@ class Fails(Node):
 
     def cleanup(self) -> None:
         self._fail("cleanup")
+
+
+class Dies(Pass):
+    """Dies at each of the messages in ``at``, in the way that is named there; at each once, by what a file says."""
+
+    def __init__(self, path: str, at: dict[str, str], *, starts: int = 1 << 30) -> None:
+        self.path, self.at, self.starts = path, at, starts
+
+    def initialize(self, progress: Any) -> None:
+        with open(self.path, "a") as file:
+            file.write("start\n")
+        if self._done().count("start") > self.starts:
+            raise OverflowError("started too often")
+
+    def _done(self) -> list[str]:
+        with open(self.path) as file:
+            return file.read().split()
+
+    def process(self, message: Any) -> Any:
+        text = message.data
+        how = self.at.get(text)
+        if how is not None and text not in self._done():
+            with open(self.path, "a") as file:
+                file.write(f"{text}\n")
+            DEEDS[how]()
+        return message
 
 
 class Keeps(Pass):

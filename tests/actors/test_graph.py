@@ -224,9 +224,10 @@ def test_types_by_name() -> None:
     refused("BadConfig", lambda: register_node("tests: number")(int))
 
 
-def test_a_node_is_not_started_again_by_itself() -> None:
-    refused("NotSupported", lambda: Pipeline().add_node("a", Pass, restart=RestartPolicy("failure")))
-    Pipeline().add_node("a", Pass, restart=RestartPolicy("never"))
+def test_which_nodes_may_be_started_again() -> None:
+    made = Pipeline().add_node("a", Pass, restart=RestartPolicy("failure")).add_node("b", Pass, restart=RestartPolicy())
+    made.add_node("c", Pass)
+    assert [spec.restarts for spec in made.check().nodes.values()] == [True, False, False]
 
 
 def test_nothing_goes_out_of_a_node_that_no_session_runs() -> None:

@@ -192,9 +192,11 @@ def test_a_module_of_the_same_name_from_elsewhere_is_never_taken_for_it(tmp_path
     assert str(tmp_path / f"{module}.py") in found[3]
 
 
-def test_a_restart_policy_that_cannot_be_kept_is_refused(tmp_path: Path, module: str) -> None:
+def test_a_restart_policy(tmp_path: Path, module: str) -> None:
     text = HEAD + node("a", f"{module}:Scale", 'restart = { when = "failure", limit = 2 }')
-    assert [found[:2] for found in problems(write(tmp_path, text))] == [("NotSupported", "node 'a'")]
+    policy = read_pipeline(write(tmp_path, text)).nodes["a"].restart
+    assert policy is not None
+    assert (policy.when, policy.limit, policy.period) == ("failure", 2, 30.0)
 
 
 def test_a_file_that_cannot_be_read_is_no_finding(tmp_path: Path) -> None:
