@@ -9,8 +9,9 @@ import pytest
 from cobre.testing.channels import ACROSS, CHECKS, check_channel, run_check
 from cobre.testing.ranks import RankHost
 from tests.testing import channel_mutants as mutants
+from tests.testing.channel_honest import Honest
 
-FOUND_BY: dict[type[mutants.Honest], str] = {
+FOUND_BY: dict[type[Honest], str] = {
     mutants.Loses: "every_message_once_and_in_order",
     mutants.Doubles: "every_message_once_and_in_order",
     mutants.Reorders: "every_message_once_and_in_order",
@@ -48,7 +49,7 @@ def host() -> Iterator[RankHost]:
         yield started
 
 
-def missed(mutant: type[mutants.Honest], name: str, host: RankHost | None = None) -> bool:
+def missed(mutant: type[Honest], name: str, host: RankHost | None = None) -> bool:
     try:
         check_channel(mutant, [name], host=host, patience=0.3)
     except AssertionError as error:
@@ -65,16 +66,16 @@ def test_mutants_are_found_out_between_processes(host: RankHost) -> None:
 
 
 def test_nothing_is_found_where_nothing_is_wrong(host: RankHost) -> None:
-    check_channel(mutants.Honest, sorted(set(FOUND_BY.values()) - SLOW), host=host)
+    check_channel(Honest, sorted(set(FOUND_BY.values()) - SLOW), host=host)
 
 
 def test_names_are_those_of_checks() -> None:
     assert not set(CHECKS) & set(ACROSS)
     assert all(check.__doc__ for check in [*CHECKS.values(), *ACROSS.values()])
     with pytest.raises(KeyError):
-        run_check(mutants.Honest, "no such check")
+        run_check(Honest, "no such check")
 
 
 def test_processes_are_asked_for() -> None:
     with pytest.raises(ValueError, match="RankHost"):
-        run_check(mutants.Honest, "messages_between_processes")
+        run_check(Honest, "messages_between_processes")
