@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cobre.api import CaseLoader, simulate, simulate_async, train, train_async, validate
+    from cobre.api import CaseLoader, Workers, simulate, simulate_async, train, train_async, validate
     from cobre.errors import (
         ActorError,
         ChannelError,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         ValidationError,
         WorkerError,
     )
-    from cobre.events import ProgressEvent, WorkerInfo
+    from cobre.events import ProgressEvent, WorkerInfo, WorkerRestarted
     from cobre.hydro.entities import Case
     from cobre.hydro.validate import ValidationResult
     from cobre.results import SimulationResult, TrainingResult
@@ -52,6 +52,8 @@ __all__ = [
     "ValidationResult",
     "WorkerError",
     "WorkerInfo",
+    "WorkerRestarted",
+    "Workers",
     "__version__",
     "simulate",
     "simulate_async",
@@ -63,12 +65,12 @@ __all__ = [
 # Each name is brought in when it is first used: importing cobre costs next to nothing, workers load what they need,
 # and pydantic only comes with those who read a case.
 _HOMES = {
-    "cobre.api": ("CaseLoader", "simulate", "simulate_async", "train", "train_async", "validate"),
+    "cobre.api": ("CaseLoader", "Workers", "simulate", "simulate_async", "train", "train_async", "validate"),
     "cobre.errors": (
         "ActorError", "ChannelError", "CobreError", "CommError", "IOError", "NodeError", "PipelineError",
         "SolverError", "ValidationError", "WorkerError",
     ),
-    "cobre.events": ("ProgressEvent", "WorkerInfo"),
+    "cobre.events": ("ProgressEvent", "WorkerInfo", "WorkerRestarted"),
     "cobre.hydro.entities": ("Case",),
     "cobre.hydro.validate": ("ValidationResult",),
     "cobre.results": ("SimulationResult", "TrainingResult"),

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cobre.engine.in_process import InProcess
 from cobre.events import ProgressCallback, ProgressEvent
+from cobre.pool import Workers
 from cobre.results import SimulationResult, TrainingResult
 from cobre.sddp.policy import Policy
 from cobre.sddp.problem import Problem
-from cobre.settings import HANG_TIMEOUT, Placement, fault_plan, resolve_placement
+from cobre.settings import HANG_TIMEOUT, RESTART_PERIOD, check_no_placement, fault_plan, resolve_placement
 from cobre.work import Overrides, simulate_on, train_on
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from cobre.hydro.entities import Case
     from cobre.hydro.validate import ValidationResult
 
-__all__ = ["CaseLoader", "simulate", "simulate_async", "train", "train_async", "validate"]
+__all__ = ["CaseLoader", "Workers", "simulate", "simulate_async", "train", "train_async", "validate"]
 
 Result = TypeVar("Result")
 
@@ -52,9 +53,12 @@ def train(
     backend: str = "auto",
     num_workers: int = 1,
     *,
+    workers: Workers | None = None,
     output_directory: str | Path | None = None,
     hang_timeout: float = HANG_TIMEOUT,
     memory_limit: int | None = None,
+    max_restarts: int = 0,
+    restart_period: float = RESTART_PERIOD,
 ) -> TrainingResult:
     """Train a policy.
 
@@ -64,16 +68,22 @@ def train(
     ``shutdown``, raising ends the run with that exception. num_workers: processes that share the work, to the same
     bits. backend: what they exchange data through: ``shm`` or ``tcp``; ``local`` is this process alone; ``auto`` is
     what the environment says (``COBRE_COMM_BACKEND``, ``COBRE_TCP_COORDINATOR``), else ``local`` for one worker and
-    ``shm`` for more. output_directory: where the training, the policy and a manifest are written; it must not hold an
-    earlier run. hang_timeout: seconds after which a worker that gives no sign of life is ended. memory_limit: bytes of
-    memory that a worker may come to hold.
+    ``shm`` for more. workers: workers that are there already, in place of both (``cobre.Workers``). output_directory:
+    where the training, the policy and a manifest are written; it must not hold an earlier run. hang_timeout: seconds
+    after which a worker that gives no sign of life is ended. memory_limit: bytes of memory that a worker may come to
+    hold. max_restarts: how often, within restart_period seconds, a worker that died, hung or passed its memory limit
+    is replaced, and all go on after the last completed iteration (a simulation: with the blocks that are not written
+    yet) to the result that the undisturbed run has, to the bit; the callback is given an event with ``restart`` each
+    time.
 
     Raises ValidationError (bad input, with all of it), SolverError, and IOError for the output directory: before any
     work where it can be seen then, else with the finished training in the error's ``result``. With workers, what one
-    of them raises, and its death, is a WorkerError, with all of them gone.
+    of them raises, and its death beyond max_restarts, is a WorkerError, with all of them gone; its
+    ``context["restarts"]`` has all that were made.
     """
-    placement = resolve_placement(backend, num_workers, hang_timeout=hang_timeout, memory_limit=memory_limit)
-    return train_on(_runner(placement), case, config_overrides, progress_callback, output_directory)
+    placed = backend, num_workers, hang_timeout, memory_limit, max_restarts, restart_period
+    runner = _runner(workers, *placed)
+    return train_on(runner, case, config_overrides, progress_callback, output_directory)
 
 
 def simulate(
@@ -84,10 +94,13 @@ def simulate(
     backend: str = "auto",
     num_workers: int = 1,
     *,
+    workers: Workers | None = None,
     output_directory: str | Path | None = None,
     strict: bool = True,
     hang_timeout: float = HANG_TIMEOUT,
     memory_limit: int | None = None,
+    max_restarts: int = 0,
+    restart_period: float = RESTART_PERIOD,
 ) -> SimulationResult:
     """Apply a policy to scenarios and see what it does and costs.
 
@@ -98,8 +111,9 @@ def simulate(
 
     Raises ValidationError (bad input, a policy of another case), IOError, SolverError, WorkerError.
     """
-    placement = resolve_placement(backend, num_workers, hang_timeout=hang_timeout, memory_limit=memory_limit)
-    return simulate_on(_runner(placement), case, policy, config_overrides, progress_callback, output_directory, strict)
+    placed = backend, num_workers, hang_timeout, memory_limit, max_restarts, restart_period
+    runner = _runner(workers, *placed)
+    return simulate_on(runner, case, policy, config_overrides, progress_callback, output_directory, strict)
 
 
 async def train_async(*args: Any, progress_callback: ProgressCallback | None = None, **kwargs: Any) -> TrainingResult:
@@ -132,19 +146,38 @@ async def _in_thread(
         raise
 
 
-@contextmanager
-def _runner(placement: Placement) -> Iterator[Runner]:
-    """Whoever runs the algorithm; its workers start at once, while the case is read, and are gone afterwards."""
+def _runner(
+    workers: Workers | None,
+    backend: str,
+    num_workers: int,
+    hang_timeout: float,
+    memory_limit: int | None,
+    max_restarts: int,
+    restart_period: float,
+) -> AbstractContextManager[Runner]:
+    """Whoever runs the algorithm. Workers of this run alone start when it is entered, while the case is read, and are
+    gone afterwards.
+    """
+    if workers is not None:
+        check_no_placement(backend, num_workers, hang_timeout, memory_limit)
+        return workers.runner(max_restarts, restart_period)
+    placement = resolve_placement(
+        backend,
+        num_workers,
+        hang_timeout=hang_timeout,
+        memory_limit=memory_limit,
+        max_restarts=max_restarts,
+        restart_period=restart_period,
+    )
     if placement.in_process:
-        yield InProcess()
-        return
-    from cobre.engine.runners import OnWorkers
+        return nullcontext(InProcess())
+    from cobre.engine.runners import restart_policy, workers_of_one_run
 
-    with OnWorkers(
+    return workers_of_one_run(
         placement.backend,
         placement.num_workers,
         hang_timeout=placement.hang_timeout,
         memory_limit=placement.memory_limit,
         faults=fault_plan(),
-    ) as workers:
-        yield workers
+        policy=restart_policy(placement.max_restarts, placement.restart_period),
+    )

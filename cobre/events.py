@@ -6,7 +6,30 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["ProgressCallback", "ProgressEvent", "WorkerInfo"]
+__all__ = ["ProgressCallback", "ProgressEvent", "WorkerInfo", "WorkerRestarted"]
+
+
+@dataclass(frozen=True)
+class WorkerRestarted:
+    """A run lost a worker and goes on without a change in its result: who, why, and from where.
+
+    number: of the restart in its run, from 1. rank: of the worker that failed; replaced: the ranks that have new
+    processes (none where workers lost each other and all of them live). kind, reason: of the WorkerError that would
+    have ended the run (``WorkerDied``, ``WorkerHung``, ``MemoryLimit``, ...). phase, iteration, stage: where it
+    stood. resumed_after: iterations, or in a simulation scenarios, that stand; seconds: from when the failure was heard
+    of until all went on from there. Both are None where the next failure came before that.
+    """
+
+    number: int
+    rank: int
+    replaced: tuple[int, ...]
+    kind: str
+    reason: str
+    phase: str | None = None
+    iteration: int | None = None
+    stage: int | None = None
+    resumed_after: int | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -17,6 +40,7 @@ class ProgressEvent:
     ``worker_id`` is None in one process, else the rank of the worker that the event is of. Then ``memory_bytes`` and
     ``state`` are the worker's resident memory and state (``running``, ``sleeping``, ...) as last sampled, None before
     the first sample, and ``busy_share`` is the part of its time so far in which it did not wait for other workers.
+    ``restart``: this event says that the run goes on after a failure, and from where; it has no bounds.
     """
 
     phase: Literal["training", "simulation"]
@@ -32,6 +56,7 @@ class ProgressEvent:
     memory_bytes: int | None = None
     state: str | None = None
     busy_share: float | None = None
+    restart: WorkerRestarted | None = None
 
 
 ProgressCallback = Callable[[ProgressEvent], object]

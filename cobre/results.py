@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cobre.events import WorkerInfo
+from cobre.events import WorkerInfo, WorkerRestarted
 from cobre.sddp.batch import SolverStatistics
 from cobre.sddp.policy import Policy
 from cobre.sddp.risk import FloatArray
@@ -31,7 +31,7 @@ class TrainingResult:
     minimisation and the upper one of a maximisation; the other is the mean over the forward passes of the last
     iterations, exact where they are enumerated.
     final_bound: the outer bound. final_gap: relative distance of the two.
-    workers: None after a run in one process.
+    workers: None after a run in one process. restarts: the losses of workers that the run outlived (the last thousand).
     """
 
     policy: Policy
@@ -46,6 +46,7 @@ class TrainingResult:
     wall_time_ms: int
     solver: SolverStatistics
     workers: tuple[WorkerInfo, ...] | None = None
+    restarts: tuple[WorkerRestarted, ...] = ()
     output_directory: Path | None = None
     output_files: tuple[Path, ...] = ()
 
@@ -82,7 +83,8 @@ class SimulationResult:
     """What a policy costs over the scenarios simulated, discounted to the first stage.
 
     mean_cost, std_cost: weighted by probability where the scenarios are enumerated. costs: (scenarios,).
-    complete: False where it was stopped before its last scenario. workers: None after a run in one process.
+    complete: False where it was stopped before its last scenario. workers: None after a run in one process. restarts:
+    the losses of workers that the run outlived (the last thousand).
     """
 
     scenarios: int
@@ -93,6 +95,7 @@ class SimulationResult:
     complete: bool
     solver: SolverStatistics
     workers: tuple[WorkerInfo, ...] | None = None
+    restarts: tuple[WorkerRestarted, ...] = ()
     output_directory: Path | None = None
     output_files: tuple[Path, ...] = ()
 

@@ -55,7 +55,7 @@ def train_on(
             log.info("training %s: %d stages", work.problem.name, len(work.problem.stages))
             outcome, workers = running.train(work.problem, work.training, callback, failures)
         log.info("training ended (%s): bound %g", outcome.reason, outcome.lower_bounds[-1])
-        result = replace(TrainingResult.of(outcome, Policy.of(outcome)), workers=workers)
+        result = replace(TrainingResult.of(outcome, Policy.of(outcome)), workers=workers, restarts=running.restarts)
         if folder is None:
             return result
         try:
@@ -85,11 +85,11 @@ def simulate_on(
         given = (work.problem, policy, work.simulation, callback)
         if folder is None:
             outcome, workers = running.simulate(*given, None, None, strict)
-            return replace(SimulationResult.of(outcome, None, ()), workers=workers)
+            return replace(SimulationResult.of(outcome, None, ()), workers=workers, restarts=running.restarts)
         with folder.simulation() as part:
             outcome, workers = running.simulate(*given, folder.failures, _Writer(part, work.tables), strict)
         files = folder.describe_simulation(outcome, work.describe(work.simulation))
-    return replace(SimulationResult.of(outcome, folder.path, files), workers=workers)
+    return replace(SimulationResult.of(outcome, folder.path, files), workers=workers, restarts=running.restarts)
 
 
 @dataclass(frozen=True, eq=False)

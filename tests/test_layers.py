@@ -30,6 +30,7 @@ ALLOWED["plots"] = {"files", "errors"}
 ALLOWED["results"] = {"plots", "sddp", "files", "events", "errors"}
 ALLOWED["run_folder"] = {"results", "sddp", "files", "events", "errors"}
 ALLOWED["work"] = {"run_folder", "results", "engine", "hydro", "sddp", "events", "errors"}
+ALLOWED["pool"] = {"settings", "engine", "errors"}
 ALLOWED["api"] = {*ALLOWED} - {"testing", "api"}
 ALLOWED["cli"] = {*ALLOWED} - {"testing", "cli"}
 ALLOWED["__main__"] = {"cli"}

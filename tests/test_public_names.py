@@ -23,6 +23,8 @@ ROOT_NAMES = {
     "TrainingResult",
     "ValidationResult",
     "WorkerInfo",
+    "WorkerRestarted",
+    "Workers",
     "__version__",
     "simulate",
     "simulate_async",

@@ -102,11 +102,12 @@ class ActorSystem:
     ) -> ActorHandle:
         """Makes an actor of a class, in a process of its own; returns at once. ``handle.ready()`` says when it is made.
 
-        made: the class (or what makes the object), called with ``args`` and ``kwargs`` there. name: must be new in this
-        system. restart: whether a process that ended is replaced (never, by default); the constructor runs again, calls
-        that had no answer fail. limits: what ends the process. marks: words of its board. environment: variables added
-        to its process's. mailbox: calls without an answer from which on further ones are refused. on_event: called, in
-        the thread that answers calls, with each value that the actor emits.
+        made: the class (or what makes the object), called with ``args`` and ``kwargs`` there. name: that of no actor of
+        this system that lives; one that has ended is forgotten for it. restart: whether a process that ended is
+        replaced (never, by default); the constructor runs again, calls that had no answer fail. limits: what ends the
+        process. marks: words of its board. environment: variables added to its process's. mailbox: calls without an
+        answer from which on further ones are refused. on_event: called, in the thread that answers calls, with each
+        value that the actor emits.
 
         Raises ActorError: NotSerializable, TooLarge, OutOfRange, DuplicateName, Closed.
         """
@@ -118,7 +119,7 @@ class ActorSystem:
         with self._lock:
             self._check_open()
             chosen = name or f"{getattr(made, '__name__', 'actor')} {next(self._numbers)}"
-            if chosen in self._actors:
+            if chosen in self._actors and not self._actors[chosen].over.is_set():
                 raise actor_error("DuplicateName", f"there is an actor {chosen!r} already", "give another name")
             spec = ActorSpec(
                 name=chosen,

@@ -11,8 +11,8 @@ from cobre.cli.failures import ExitCode
 from cobre.cli.interrupt import Interrupts
 from cobre.cli.runs import Request, conclude, load, simulate_shown, train_shown
 from cobre.cli.terminal import Terminal
-from cobre.engine.rank import AsRank, tell_all
-from cobre.engine.sharing import share
+from cobre.engine.rank import AsRank
+from cobre.engine.sharing import share, tell_all
 from cobre.errors import Diagnostic, ValidationError
 from cobre.hydro.entities import Case
 from cobre.run_folder import RunFolder

@@ -8,7 +8,7 @@ from typing import Any
 
 from cobre.errors import ActorError, CobreError, CommError, WorkerError
 
-__all__ = ["Failure", "is_echo", "worker_error"]
+__all__ = ["Failure", "is_echo", "is_echo_error", "worker_error"]
 
 _ECHOES = {"RankLost", "Aborted", "Closed", "Timeout"}  # what other ranks find when one has gone
 
@@ -66,6 +66,11 @@ def is_echo(failure: Failure) -> bool:
     if isinstance(error, ActorError):
         wanted = error.context.get("cause") in ("fate", "stopped", "killed")
         return error.kind == "Closed" or (error.kind == "Died" and wanted)
+    return is_echo_error(error)
+
+
+def is_echo_error(error: BaseException | None) -> bool:
+    """Whether this is what a rank raises that has lost others, or was called back."""
     return isinstance(error, CommError) and error.kind in _ECHOES
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from time import perf_counter
 
 from cobre.engine.progress import simulation_event, training_event
-from cobre.events import ProgressCallback
+from cobre.events import ProgressCallback, WorkerRestarted
 from cobre.sddp.policy import Policy
 from cobre.sddp.problem import Problem
 from cobre.sddp.settings import SimulationSettings, TrainingSettings
@@ -18,6 +18,9 @@ __all__ = ["InProcess"]
 
 class InProcess:
     """The algorithm in the calling process."""
+
+    restarts: tuple[WorkerRestarted, ...] = ()
+    """Nobody is there to be lost."""
 
     def train(
         self, problem: Problem, settings: TrainingSettings, callback: ProgressCallback | None, failures: Path | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cobre.engine.worker import Progress
+from cobre.engine.dialogue import Progress
 from cobre.events import ProgressEvent
 from cobre.sddp.training import IterationRecord
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import threading
 from pathlib import Path
 from types import TracebackType
@@ -10,10 +9,12 @@ from typing import Any, Self
 
 import numpy as np
 
+from cobre.engine.dialogue import Progress
 from cobre.engine.marks import Board
 from cobre.engine.progress import progress_event
-from cobre.engine.worker import Progress, Summary, Worker
-from cobre.events import ProgressCallback, WorkerInfo
+from cobre.engine.sharing import tell_all
+from cobre.engine.worker import Summary, Worker
+from cobre.events import ProgressCallback, WorkerInfo, WorkerRestarted
 from cobre.sddp.policy import Policy
 from cobre.sddp.problem import Problem
 from cobre.sddp.settings import SimulationSettings, TrainingSettings
@@ -21,7 +22,7 @@ from cobre.sddp.simulation import Consumer, SimulationOutcome
 from cobre.sddp.training import TrainingOutcome
 from cobre.transport.communicator import Communicator
 
-__all__ = ["AsRank", "tell_all"]
+__all__ = ["AsRank"]
 
 
 class AsRank:
@@ -31,6 +32,9 @@ class AsRank:
     callbacks, folders and what consumes simulated blocks are its; the outcome is on all ranks. Leaving the block by an
     exception wakes all other ranks, which raise CommError (Aborted).
     """
+
+    restarts: tuple[WorkerRestarted, ...] = ()
+    """That is the scheduler's affair."""
 
     def __init__(self, rank: int, size: int, backend: str, *, log_level: int | None = None, faults: str | None = None):
         self.rank, self.size, self.backend = rank, size, backend
@@ -48,7 +52,7 @@ class AsRank:
         """See ``Runner``."""
         failures = tell_all(self.communicator, failures)
         self._alone.begin(callback)
-        summary, trained = self._worker.train(problem, settings, failures, callback is not None)
+        summary, trained = self._worker.train(problem, settings, failures, run=int(callback is not None))
         outcome = tell_all(self.communicator, trained)
         return outcome.on(problem), self._infos(summary)
 
@@ -66,7 +70,7 @@ class AsRank:
         failures, consume = tell_all(self.communicator, (failures, consume))
         self._alone.begin(callback)
         summary, simulated = self._worker.simulate(
-            problem, policy, settings, consume, failures, strict, callback is not None
+            problem, policy, settings, consume, failures, strict, run=int(callback is not None)
         )
         return tell_all(self.communicator, simulated), self._infos(summary)
 
@@ -120,18 +124,7 @@ class _Alone:
         if self._callback(progress_event(self._rank, value)) is False:
             self.interrupted.set()
 
-    def hear(self, timeout: float | None = None) -> int | None:
+    def hear(self, timeout: float | None = None) -> tuple[int, int] | None:
         """All that was told has been dealt with; None where that was said before."""
         new, self._heard = self._told > self._heard, self._told
-        return self._told if new else None
-
-
-def tell_all(communicator: Communicator, value: Any) -> Any:
-    """Collective. Rank 0's value, on all ranks; what others give is not looked at. It must be possible to pickle it."""
-    leads = communicator.rank == 0
-    pickled = pickle.dumps(value, protocol=5) if leads else b""
-    size = np.array([len(pickled)], np.int64)
-    communicator.broadcast(size)
-    data = np.frombuffer(pickled, np.uint8).copy() if leads else np.empty(int(size[0]), np.uint8)
-    communicator.broadcast(data)
-    return value if leads else pickle.loads(data.tobytes())
+        return (1, self._told) if new else None

@@ -37,9 +37,12 @@ class Relay:
             self._changed.notify_all()
 
     def begin(self) -> None:
-        """More is to be waited for after all."""
+        """Other work begins: more is to be waited for, and what is left of the work before it is forgotten."""
         with self._changed:
             self._over = False
+            self._waiting.clear()
+            self._order.clear()
+            self._dropped.clear()
 
     def finish(self) -> None:
         """Nothing more is to be waited for: what is here is still taken."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cobre.errors import CobreError
 from cobre.transport.communicator import Communicator
 
-__all__ = ["Packed", "share"]
+__all__ = ["Packed", "share", "tell_all"]
 
 Value = TypeVar("Value")
 _ALIGNMENT = 64  # bytes, a cache line
@@ -61,6 +61,20 @@ def share(communicator: Communicator, make: Callable[[], Value]) -> Value:
         packed, error = _attempt(make) if local.is_leader else (None, None)
         _agree_on_failure(communicator, error)
         return cast(Value, _spread(local, packed).open())
+
+
+def tell_all(communicator: Communicator, value: Any, root: int = 0) -> Any:
+    """Collective. The root's value, on all ranks; what others give is not looked at. It must be possible to pickle it.
+
+    Raises CommError.
+    """
+    tells = communicator.rank == root
+    pickled = pickle.dumps(value, protocol=5) if tells else b""
+    size = np.array([len(pickled)], np.int64)
+    communicator.broadcast(size, root)
+    data = np.frombuffer(pickled, np.uint8).copy() if tells else np.empty(int(size[0]), np.uint8)
+    communicator.broadcast(data, root)
+    return value if tells else pickle.loads(data.tobytes())
 
 
 def _attempt(make: Callable[[], object]) -> tuple[Packed | None, Exception | None]:

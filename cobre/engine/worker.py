@@ -5,19 +5,22 @@ The same class is an actor that a run spawns, and what a rank that a scheduler s
 
 from __future__ import annotations
 
-import logging
+import contextlib
 import resource
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from cobre.engine.dialogue import Dialogue, Finished, Progress, Resumed, Surroundings
 from cobre.engine.exchange import CommExchange
-from cobre.engine.marks import MARKS, Board, Position, where
+from cobre.engine.marks import MARKS, Position, where
+from cobre.engine.rank_log import log_with_rank
 from cobre.engine.sharing import Packed
 from cobre.sddp.batch import SolverStatistics
 from cobre.sddp.cuts import CutPool
@@ -29,46 +32,10 @@ from cobre.transport.communicator import Communicator
 from cobre.transport.select import create_communicator
 
 if TYPE_CHECKING:
-    import threading
-
     from cobre.sddp.policy import Policy
-    from cobre.sddp.simulation import SimulatedBlock, SimulationOutcome
+    from cobre.sddp.simulation import FinishedBlock, SimulatedBlock, SimulationOutcome
 
-_PATIENCE = 0.1  # seconds that the owner may take for what it is told before it is not waited for
-
-__all__ = ["MARKS", "Progress", "Summary", "Surroundings", "Trained", "Worker", "check_faults", "where"]
-
-
-class Surroundings(Protocol):
-    """Where a worker lives; an actor's context is one."""
-
-    @property
-    def board(self) -> Board | None:
-        """Words in which others read where the worker stands."""
-
-    @property
-    def interrupted(self) -> threading.Event:
-        """Set when the run shall end early."""
-
-    def emit(self, value: Any) -> None:
-        """Tells the run's owner something while a call is under way."""
-
-    def hear(self, timeout: float | None = None) -> Any:
-        """What the owner says to that, or None after ``timeout`` seconds: how many of these were dealt with."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a worker tells of a run: after each iteration its record, or the scenarios that all ranks have simulated.
-
-    seconds: since this worker's part began; collective_seconds: those of them inside collectives.
-    """
-
-    seconds: float
-    collective_seconds: float
-    record: IterationRecord | None = None
-    scenarios_complete: int = 0
-    scenarios_total: int = 0
+__all__ = ["MARKS", "Summary", "Trained", "Worker", "check_faults", "where"]
 
 
 @dataclass(frozen=True)
@@ -98,44 +65,14 @@ class Trained:
         return TrainingOutcome(problem=problem, **vars(self))
 
 
-class _Dialogue:
-    """Tells the owner of the progress of a run, and hears whether to go on.
-
-    Rank 0 waits a moment for the owner's verdict before the next piece is begun, so that a run stops where it would
-    in the owner's own process; an owner who is slower is told, and not waited for until it has caught up.
-    """
-
-    def __init__(self, surroundings: Surroundings, answered: bool, leads: bool) -> None:
-        self._surroundings, self._answered, self._leads = surroundings, answered, leads
-        self._told = self._dealt_with = 0
-        while surroundings.hear(0.0) is not None:  # what an earlier run did not wait for
-            pass
-
-    def goes_on(self, progress: Progress) -> bool:
-        """Tells this progress; False where the run shall end."""
-        if self._answered:
-            self._surroundings.emit(progress)
-            if self._leads:
-                self._listen()
-        return not self._surroundings.interrupted.is_set()
-
-    def _listen(self) -> None:
-        patience = _PATIENCE if self._dealt_with == self._told else 0.0
-        self._told += 1
-        deadline = perf_counter() + patience
-        while self._dealt_with < self._told:
-            heard = self._surroundings.hear(max(0.0, deadline - perf_counter()))
-            if heard is None:
-                return
-            self._dealt_with = heard
-
-
 class Worker:
-    """One rank of ``size``. Errors leave it as they are, and nothing is closed by them: the run ends all ranks.
+    """One rank of ``size``. Its errors leave it as they are, and end its group: all other ranks hear of them, wherever
+    they wait. It can meet them again after that.
 
     backend: ``shm``, ``tcp`` or ``local``. log_level: of the messages that go to stderr with the rank in front (None:
-    they go where they would). faults: ``module:function text``; the function, called with the rank and the text, gives
-    a hook that is called at every point the worker comes to. surroundings: by default those of this actor.
+    they go where they would). faults: ``module:function text``; the function, called with rank, text and life, gives
+    a hook that is called at every point the worker comes to. life: which process of this rank it is, from 1.
+    surroundings: by default those of this actor.
     """
 
     def __init__(
@@ -146,6 +83,7 @@ class Worker:
         *,
         log_level: int | None = None,
         faults: str | None = None,
+        life: int = 1,
         ignore_terminate: bool = False,
         surroundings: Surroundings | None = None,
     ) -> None:
@@ -158,17 +96,22 @@ class Worker:
         self.rank, self.size, self.backend = rank, size, backend
         self._surroundings: Surroundings = surroundings
         self._communicator: Communicator | None = None
+        self.forget()
         if log_level is not None:
-            _log_with_rank(rank, log_level)
-        self._position = Position(surroundings.board, None if faults is None else _hook(faults, rank))
+            log_with_rank(rank, log_level)
+        self._position = Position(surroundings.board, None if faults is None else _hook(faults, rank, life))
         self._position.reach("starting")
 
     def meet(self, **place: Any) -> None:
-        """Forms the group. place: keywords of ``create_communicator``; without them, what the environment says.
+        """Forms the group, in place of an earlier one. place: keywords of ``create_communicator``; without them, what
+        the environment says.
 
-        Over tcp, rank 0 emits its address where its port is 0. Raises CommError.
+        Over tcp, rank 0 emits its address where its port is 0. Raises CommError: Aborted where this is interrupted.
         """
+        self.close()
         self._position.reach("connecting")
+        if self.backend != "local":
+            place = {**place, "cancelled": self._surroundings.interrupted.is_set}
         if self.backend == "tcp" and place.get("port") == 0:
             place = {**place, "announce": self._surroundings.emit}
         self._position.meeting(True)
@@ -188,21 +131,33 @@ class Worker:
         problem: Problem | Packed,
         settings: TrainingSettings,
         failure_folder: Path | None = None,
-        answered: bool = False,
+        job: str | None = None,
+        run: int = 0,
     ) -> tuple[Summary, Trained | None]:
         """Trains together with all other ranks; the outcome is on rank 0.
 
-        answered: the owner wants to be told of each iteration, and says when it has dealt with it. Raises what
-        ``cobre.sddp.training`` does.
+        job: a name by which this training is known again: what is completed of it is kept until ``forget``, so that all
+        ranks can go on after one of them was lost. run: other than 0, the owner wants to be told of each iteration, and
+        says with this number how many it has dealt with. Raises what ``cobre.sddp.training`` does.
         """
         began, exchange = perf_counter(), CommExchange(self.communicator, self._position)
-        dialogue = _Dialogue(self._surroundings, answered, exchange.leads)
+        dialogue = Dialogue(self._surroundings, run, exchange.leads)
 
         def observe(record: IterationRecord) -> bool:
             return dialogue.goes_on(Progress(perf_counter() - began, exchange.seconds, record=record))
 
-        outcome = train(_opened(problem), settings, exchange=exchange, observe=observe, failure_folder=failure_folder)
-        self._position.reach("stopping")
+        with self._in_group():
+            (loaded,) = self._loaded(job, problem)
+            if job is not None:
+                self._resumed(0)
+            outcome = train(
+                loaded,
+                settings,
+                exchange=exchange,
+                observe=observe,
+                failure_folder=failure_folder,
+            )
+            self._position.reach("stopping")
         summary = self._summary(began, exchange, outcome.own_statistics)
         if not exchange.leads:
             return summary, None
@@ -217,52 +172,86 @@ class Worker:
         consume: Callable[[SimulatedBlock, int], None] | None = None,
         failure_folder: Path | None = None,
         strict: bool = True,
-        answered: bool = False,
+        job: str | None = None,
+        finished: Mapping[int, FinishedBlock] | None = None,
+        run: int = 0,
     ) -> tuple[Summary, SimulationOutcome | None]:
         """Simulates this rank's blocks of scenarios; the outcome of all of them is on rank 0.
 
-        consume: takes each of this rank's blocks and its number. answered: as in ``train``. Raises what
+        consume: takes each of this rank's blocks and its number. job: a name, as for ``train``; the owner is told of
+        each block that is finished. finished: those of an earlier attempt. run: as in ``train``. Raises what
         ``cobre.sddp.simulation`` does.
         """
         from cobre.sddp.simulation import simulate
 
         began, exchange = perf_counter(), CommExchange(self.communicator, self._position)
-        dialogue = _Dialogue(self._surroundings, answered, exchange.leads)
+        dialogue = Dialogue(self._surroundings, run, exchange.leads)
 
         def observe(complete: int, total: int) -> bool:
-            seconds = perf_counter() - began
-            return dialogue.goes_on(
-                Progress(seconds, exchange.seconds, scenarios_complete=complete, scenarios_total=total)
+            return dialogue.goes_on(Progress(perf_counter() - began, exchange.seconds, None, complete, total))
+
+        with self._in_group():
+            loaded, opened = self._loaded(job, problem, policy)
+            if job is not None:
+                self._resumed(sum(block.costs.size for block in (finished or {}).values()))
+            outcome = simulate(
+                loaded,
+                opened,
+                settings,
+                exchange=exchange,
+                consume=None if consume is None else partial(self._write, consume),
+                observe=observe,
+                failure_folder=failure_folder,
+                strict=strict,
+                finished=finished,
+                keep=None if job is None else self._tell_finished,
             )
-
-        def write(block: SimulatedBlock, number: int) -> None:
-            if consume is not None:
-                self._position.reach("writing", number + 1)
-                consume(block, number)
-
-        outcome = simulate(
-            _opened(problem),
-            _opened(policy),
-            settings,
-            exchange=exchange,
-            consume=write,
-            observe=observe,
-            failure_folder=failure_folder,
-            strict=strict,
-        )
-        self._position.reach("stopping")
+            self._position.reach("stopping")
         summary = self._summary(began, exchange, outcome.own_statistics)
         return summary, outcome if exchange.leads else None
 
-    def abort(self, reason: str) -> None:
-        """Ends the other ranks' waiting for this one; for ranks that nobody supervises. From any thread."""
-        if self._communicator is not None:
-            self._communicator.abort(reason)
+    def forget(self) -> None:
+        """Lets go of what is kept of a job."""
+        self._held: tuple[str, list[Any]] = ("", [])
+
+    def _loaded(self, job: str | None, *values: Any) -> list[Any]:
+        """The values, opened; those of the job that is tried again are here already."""
+        if job is None:
+            return [_opened(value) for value in values]
+        if self._held[0] != job:
+            self._held = job, [_opened(value) for value in values]
+        return self._held[1]
+
+    def _write(self, consume: Callable[[SimulatedBlock, int], None], block: SimulatedBlock, number: int) -> None:
+        self._position.reach("writing", number + 1)
+        consume(block, number)
+
+    def _tell_finished(self, block: FinishedBlock) -> None:
+        self._surroundings.emit(Finished(block))
+
+    def _resumed(self, completed: int) -> None:
+        if self.rank == 0:
+            self._surroundings.emit(Resumed(completed))
 
     def close(self) -> None:
         """Leaves the group; may be called twice."""
         if self._communicator is not None:
             self._communicator.close()
+
+    @contextlib.contextmanager
+    def _in_group(self) -> Iterator[None]:
+        """What goes wrong in the block ends the group: the other ranks must not wait for this one any more."""
+        try:
+            yield
+        except BaseException as error:
+            self.abort(f"rank {self.rank} failed: {type(error).__name__}: {error}")
+            self.close()
+            raise
+
+    def abort(self, reason: str) -> None:
+        """Ends the other ranks' waiting for this one. From any thread."""
+        if self._communicator is not None:
+            self._communicator.abort(reason)
 
     def _summary(self, began: float, exchange: CommExchange, own: SolverStatistics) -> Summary:
         return Summary(self.rank, perf_counter() - began, exchange.seconds, own.solves, _peak_memory())
@@ -289,25 +278,8 @@ def check_faults(faults: str, size: int) -> None:
     import_module(entry.partition(":")[0]).check(text, size)
 
 
-def _hook(faults: str, rank: int) -> Callable[..., object]:
+def _hook(faults: str, rank: int, life: int) -> Callable[..., object]:
     entry, _, text = faults.partition(" ")
     module, _, name = entry.partition(":")
-    hook: Callable[..., object] = getattr(import_module(module), name)(rank, text)
+    hook: Callable[..., object] = getattr(import_module(module), name)(rank, text, life)
     return hook
-
-
-class _RankHandler(logging.StreamHandler[Any]):
-    """To stderr, which the run's owner passes on."""
-
-    def __init__(self, rank: int) -> None:
-        super().__init__()
-        self.setFormatter(logging.Formatter(f"[rank {rank}] %(levelname)s %(name)s: %(message)s"))
-
-
-def _log_with_rank(rank: int, level: int) -> None:
-    logger = logging.getLogger("cobre")
-    for handler in [handler for handler in logger.handlers if isinstance(handler, _RankHandler)]:
-        logger.removeHandler(handler)
-    logger.addHandler(_RankHandler(rank))
-    logger.setLevel(level)
-    logger.propagate = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -20,7 +20,7 @@ from cobre.sddp.risk import FloatArray
 from cobre.sddp.sampling import draw_paths, enumerated_paths, scenario_count
 from cobre.sddp.settings import Enumerated, Sampled, SimulationSettings
 
-__all__ = ["SimulatedBlock", "SimulationOutcome", "StageResult", "simulate"]
+__all__ = ["FinishedBlock", "SimulatedBlock", "SimulationOutcome", "StageResult", "simulate"]
 
 IntArray = NDArray[np.int64]
 _BLOCK_NUMBERS = 4_000_000
@@ -56,6 +56,19 @@ class SimulatedBlock:
 
 
 @dataclass(frozen=True, eq=False)
+class FinishedBlock:
+    """What the outcome of a simulation needs of a block of k scenarios that was simulated and consumed.
+
+    costs, probability: (k,). statistics: of its solves.
+    """
+
+    number: int
+    costs: FloatArray
+    probability: FloatArray
+    statistics: SolverStatistics
+
+
+@dataclass(frozen=True, eq=False)
 class SimulationOutcome:
     """Costs (scenarios,) and probabilities of all scenarios simulated; fewer than asked for if it was stopped.
 
@@ -84,6 +97,7 @@ class SimulationOutcome:
 
 Consumer = Callable[[SimulatedBlock, int], None]
 Observer = Callable[[int, int], object]
+Keeper = Callable[[FinishedBlock], object]
 
 
 def simulate(
@@ -96,13 +110,17 @@ def simulate(
     observe: Observer | None = None,
     failure_folder: Path | None = None,
     strict: bool = True,
+    finished: Mapping[int, FinishedBlock] | None = None,
+    keep: Keeper | None = None,
 ) -> SimulationOutcome:
     """Apply ``policy`` to the scenarios that ``settings`` names.
 
     exchange: how ranks share the blocks; the result has the same bits whatever it is. consume: takes each block and
     its number (from 0), on the rank that simulated it; nothing of the block is kept after. observe: called on every
     rank with (scenarios complete, scenarios in all) of all ranks, whenever each has simulated one more block;
-    returning ``False`` on rank 0 stops all. strict: see ``Policy.check``.
+    returning ``False`` on rank 0 stops all. strict: see ``Policy.check``. finished: blocks by their numbers, the same
+    on all ranks, that an earlier attempt simulated and consumed: they are not simulated again, and the outcome is that
+    of one attempt. keep: called with each block after it was consumed.
 
     Raises ValidationError for a policy of another problem, SolverError when a solve fails whatever is tried.
     """
@@ -112,7 +130,7 @@ def simulate(
     began = perf_counter()
     model = Model(problem, retry_limit=settings.retry_limit, failure_folder=failure_folder)
     try:
-        return _Run(model, policy, settings, exchange, total).go(began, consume, observe)
+        return _Run(model, policy, settings, exchange, total, finished or {}).go(began, consume, observe, keep)
     finally:
         model.close()
 
@@ -121,7 +139,13 @@ class _Run:
     """The state of one simulation on one rank."""
 
     def __init__(
-        self, model: Model, policy: Policy, settings: SimulationSettings, exchange: Exchange, total: int
+        self,
+        model: Model,
+        policy: Policy,
+        settings: SimulationSettings,
+        exchange: Exchange,
+        total: int,
+        finished: Mapping[int, FinishedBlock],
     ) -> None:
         self.model, self.settings, self.exchange, self.total = model, settings, exchange, total
         _load(model, policy)
@@ -129,18 +153,26 @@ class _Run:
         _find_bases(model)
         self.common = model.statistics()  # of the solves that every rank makes for itself
         self.blocks = _blocks(model.problem, settings, total)
-        self.mine = list(exchange.assigned(len(self.blocks)))
-        self.complete = 0  # scenarios, of all ranks
+        self.finished = finished
+        self.left = [number for number in range(len(self.blocks)) if number not in finished]
+        self.mine = [self.left[place] for place in exchange.assigned(len(self.left))]
+        self.complete = sum(len(self.blocks[number]) for number in finished)  # scenarios, of all ranks
 
-    def go(self, began: float, consume: Consumer | None, observe: Observer | None) -> SimulationOutcome:
+    def go(
+        self, began: float, consume: Consumer | None, observe: Observer | None, keep: Keeper | None
+    ) -> SimulationOutcome:
         found: list[FloatArray] = []
         stopped = False
-        for turn in range(self.exchange.most(len(self.blocks))):
+        for turn in range(self.exchange.most(len(self.left))):
             if turn < len(self.mine):
-                block = self.simulate(self.mine[turn])
+                number, before = self.mine[turn], self.model.statistics()
+                block = self.simulate(number)
                 found.append(np.stack([block.costs, block.probability], axis=1))
                 if consume is not None:
-                    consume(block, self.mine[turn])
+                    consume(block, number)
+                if keep is not None:
+                    spent = SolverStatistics.of(self.model.statistics().since(before))
+                    keep(FinishedBlock(number, block.costs, block.probability, spent))
             if self.stops(found[turn].shape[0] if turn < len(found) else 0, observe):
                 stopped = self.complete < self.total
                 break
@@ -159,13 +191,18 @@ class _Run:
         return self.exchange.agree(float(asked)) != 0.0
 
     def outcome(self, found: list[FloatArray], stopped: bool, began: float) -> SimulationOutcome:
-        """What all ranks found: costs and probabilities, by the numbers of the scenarios."""
+        """What all ranks found, and had found before: costs and probabilities, by the numbers of the scenarios."""
         flags = (np.arange(len(self.mine)) < len(found)).astype(np.float64)[:, np.newaxis]
-        done = self.exchange.gather((flags, np.ones(len(self.blocks), np.int64)))[0]
-        counts = np.array([len(numbers) for numbers in self.blocks], np.int64) * done[:, 0].astype(np.int64)
-        rows = self.exchange.gather((np.concatenate([np.zeros((0, 2)), *found]), counts))[0]
+        done = self.exchange.gather((flags, np.ones(len(self.left), np.int64)))[0]
+        counts = np.array([len(self.blocks[n]) for n in self.left], np.int64) * done[:, 0].astype(np.int64)
+        new = self.exchange.gather((np.concatenate([np.zeros((0, 2)), *found]), counts))[0]
+        parts = dict(zip(self.left, np.split(new, np.cumsum(counts)[:-1]), strict=True)) if self.left else {}
+        parts |= {n: np.stack([block.costs, block.probability], axis=1) for n, block in self.finished.items()}
+        rows = np.concatenate([np.zeros((0, 2)), *(parts[n] for n in sorted(parts))])
         statistics = SolverStatistics.of(self.exchange.total(self.model.statistics().since(self.common)))
         statistics.add(self.common)
+        for block in self.finished.values():
+            statistics.add(block.statistics)
         return SimulationOutcome(
             costs=rows[:, 0].copy(),
             probability=rows[:, 1].copy(),

@@ -110,6 +110,12 @@ class Process:
             report = self.report
         return dict(report.marks) if report is not None else dict.fromkeys(self.spec.marks, 0)
 
+    def stderr_tail(self) -> str:
+        """The last of what it wrote to stderr, so far."""
+        if self.report is not None:
+            return self.report.stderr_tail
+        return self.wiring.tail.text() if self.wiring is not None else self.fault
+
     def statistics(self) -> ProcessStatistics:
         """What was seen of it so far."""
         return ProcessStatistics(self.name, self._pid, self.alive, tuple(self.samples), self.peak_memory)

@@ -39,6 +39,10 @@ When (``WHENS``): the first time that the worker comes to the point, or the firs
     writing             it is about to write what was simulated of a block (which takes no ``stage``)
     stopping            all is computed, and its call is about to return
 
+A fault happens once, in the first process that has the rank: a process that replaces it (``max_restarts``,
+``cobre.Workers``) has none. With ``life`` it is that of the rank's second process, or third; with ``"each": true``
+every process of the rank has it, each time that it comes to the point.
+
 A node of a pipeline is named instead of a rank: ``inject(node="mix", how="SIGKILL", when="processing", message=3)``,
 or ``{"node": "mix", ...}``. It has all hows but the two that are of a rank's results and of its group, and these
 whens (``NODE_WHENS``); sessions that are started inside the block have the fault:
@@ -92,13 +96,18 @@ _LATE = 0.05  # seconds
 
 @dataclass(frozen=True)
 class Fault:
-    """What one rank does to itself, and where. iteration, stage: None is any."""
+    """What one rank does to itself, and where. iteration, stage: None is any.
+
+    life: which process of the rank has it, from 1. each: all of them have it, again and again.
+    """
 
     rank: int
     how: str
     when: str
     iteration: int | None = None
     stage: int | None = None
+    life: int = 1
+    each: bool = False
 
     def __str__(self) -> str:
         place = [f"{name} {value}" for name in ("iteration", "stage") if (value := getattr(self, name)) is not None]
@@ -117,6 +126,8 @@ def inject(
     rank: int | None = None,
     iteration: int | None = None,
     stage: int | None = None,
+    life: int | None = None,
+    each: bool | None = None,
     node: str | None = None,
     message: int | None = None,
 ) -> Iterator[Fault | NodeFault]:
@@ -126,7 +137,7 @@ def inject(
     worker could do.
     """
     before = os.environ.get(VARIABLE)
-    given = {"rank": rank, "how": how, "when": when, "iteration": iteration, "stage": stage}
+    given = {"rank": rank, "how": how, "when": when, "iteration": iteration, "stage": stage, "life": life, "each": each}
     told = [{name: value for name, value in {**given, "node": node, "message": message}.items() if value is not None}]
     fault = parse(json.dumps(told))[0]
     os.environ[VARIABLE] = json.dumps([*_read(before or "[]"), *told])
@@ -139,13 +150,18 @@ def inject(
             os.environ[VARIABLE] = before
 
 
-def arm(rank: int, text: str) -> Callable[..., None]:
-    """What a worker calls at every point that it comes to. Raises ValidationError for a text that makes no sense."""
-    waiting = [fault for fault in parse(text) if isinstance(fault, Fault) and fault.rank == rank]
+def arm(rank: int, text: str, life: int = 1) -> Callable[..., None]:
+    """What a worker, the rank's ``life``-th process, calls at every point that it comes to.
+
+    Raises ValidationError for a text that makes no sense.
+    """
+    mine = [fault for fault in parse(text) if isinstance(fault, Fault) and fault.rank == rank]
+    waiting = [fault for fault in mine if fault.each or fault.life == life]
 
     def reached(point: str, *, iteration: int = 0, stage: int = 0) -> None:
         for fault in [fault for fault in waiting if fault.is_at(point, iteration, stage)]:
-            waiting.remove(fault)
+            if not fault.each:
+                waiting.remove(fault)
             log.warning("injected fault: %s", fault)
             if point == "collective":
                 time.sleep(_LATE)
@@ -192,7 +208,7 @@ def _look_at(number: int, told: Any) -> Iterator[Diagnostic]:
     if "node" in told:
         yield from _look_at_node(at, told)
         return
-    for name in {*told} - {"rank", "how", "when", "iteration", "stage"}:
+    for name in {*told} - {"rank", "how", "when", "iteration", "stage", "life", "each"}:
         yield _fault("SchemaViolation", f"{at}.{name}", told[name], "is no field of a fault")
     for name, known in (("how", HOWS), ("when", WHENS)):
         if told.get(name) not in known:
@@ -205,6 +221,12 @@ def _look_at(number: int, told: Any) -> Iterator[Diagnostic]:
             yield _fault("OutOfRange", f"{at}.{name}", value, "must be a whole number from 1")
         elif value is not None and name not in _TAKES.get(str(told.get("when")), ("iteration", "stage")):
             yield _fault("IncompatibleSettings", f"{at}.{name}", value, f"{told['when']} has no {name}")
+    if not _is_whole(told.get("life", 1), 1):
+        yield _fault("OutOfRange", f"{at}.life", told["life"], "must be a whole number from 1")
+    if not isinstance(told.get("each", False), bool):
+        yield _fault("TypeMismatch", f"{at}.each", told["each"], "must be true or false")
+    if told.get("each") is True and "life" in told:
+        yield _fault("IncompatibleSettings", f"{at}.life", told["life"], "each is every process of the rank")
     if told.get("how") == "out-of-memory" and sys.platform != "linux":
         yield _fault("NotSupported", f"{at}.how", told["how"], "only Linux holds a process to RLIMIT_AS")
 

@@ -82,6 +82,10 @@ class Group:
             reason=reason if told is None else told,
         )
 
+    def called_off(self) -> CommError:
+        """This rank stopped waiting for the others before the group had formed."""
+        return self.aborted("connect", f"rank {self.rank} was told to give up")
+
 
 def name_ranks(ranks: list[int]) -> str:
     """``rank 3``, ``ranks 1 and 2``, ``ranks 1, 2 and 3``."""

@@ -32,18 +32,19 @@ class Meeting:
         self.watch = Deathwatch(visible, lambda _: control.ring(control.rank))
 
 
-def meet(group: Group, name: str, half: int, timeout: float) -> Meeting:
+def meet(group: Group, name: str, half: int, timeout: float, cancelled: Callable[[], bool] | None = None) -> Meeting:
     """Forms the group called ``name``: rank 0 makes the segment, the others attach, and its name goes.
 
-    half: bytes of one half of the data, as rank 0 has it. timeout: seconds until all must be there.
+    half: bytes of one half of the data, as rank 0 has it. timeout: seconds until all must be there. cancelled: looked
+    at again and again meanwhile; once it is true, this rank gives up, and the others hear of it.
 
     Raises CommError: AddressInUse where another rank 0 has the name, Refused where this rank's place is taken or the
-    segment is somebody else's, OutOfMemory, Timeout with the missing ranks, RankLost, Mismatch where a rank came with
-    another size.
+    segment is somebody else's, OutOfMemory, Timeout with the missing ranks, RankLost, Aborted where it was cancelled,
+    Mismatch where a rank came with another size.
     """
     if group.size > MAX_SIZE:
         raise invalid("connect", f"size is {group.size}, but at most {MAX_SIZE} ranks can share memory")
-    forming = _Forming(group, f"{PREFIX}{name}.{group.generation}", time.monotonic() + timeout, timeout)
+    forming = _Forming(group, f"{PREFIX}{name}.{group.generation}", time.monotonic() + timeout, timeout, cancelled)
     segment = forming.make(half) if group.rank == 0 else forming.attach()
     control = Control(segment.memory, group.rank, group.size)
     try:
@@ -60,18 +61,23 @@ def meet(group: Group, name: str, half: int, timeout: float) -> Meeting:
 class _Forming:
     """One rank's way into a group, against one deadline."""
 
-    def __init__(self, group: Group, name: str, deadline: float, timeout: float) -> None:
+    def __init__(
+        self, group: Group, name: str, deadline: float, timeout: float, cancelled: Callable[[], bool] | None
+    ) -> None:
         self.group = group
         self.name = name
         self.deadline = deadline
         self.timeout = timeout
+        self.cancelled = cancelled
 
     def until(self, condition: Callable[[], bool]) -> bool:
-        """Waits for it; False where it did not come true in time."""
+        """Waits for it; False where it did not come true in time. Raises CommError (Aborted)."""
         pause, longest = _PAUSE
         while not condition():
             if time.monotonic() >= self.deadline:
                 return False
+            if self.cancelled is not None and self.cancelled():
+                raise self.group.called_off()
             time.sleep(pause)
             pause = min(1.5 * pause, longest)
         return True

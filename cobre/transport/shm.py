@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import index
 from sys import getrefcount
 from typing import Any
@@ -62,11 +62,12 @@ class ShmCommunicator(Communicator):
     rank, size: this rank's place. name: what the ranks of one run call their group, and no other run on this host does:
     up to 150 letters, digits and ``_.+=:@-``. generation: which forming of the group this is. timeout: seconds that a
     collective waits for other ranks. connect_timeout: seconds until all ranks must have come. capacity: bytes of
-    shared memory for data to begin with, as rank 0 has it; a collective that needs more makes more.
+    shared memory for data to begin with, as rank 0 has it; a collective that needs more makes more. cancelled: looked
+    at while the group forms; once it is true, this rank gives up and the others are told.
 
     Returns when all ranks have come; nothing has a name in /dev/shm from then on. Raises CommError: InvalidArgument
     (a bad place or name), AddressInUse or Refused (a name or place that is taken), OutOfMemory (/dev/shm is full),
-    Mismatch (two sizes), RankLost, and Timeout with the ranks that did not come.
+    Mismatch (two sizes), RankLost, Aborted (cancelled), and Timeout with the ranks that did not come.
     """
 
     backend = "shm"
@@ -85,10 +86,11 @@ class ShmCommunicator(Communicator):
         timeout: float = 300.0,
         connect_timeout: float = 30.0,
         capacity: int = 256 * 1024,
+        cancelled: Callable[[], bool] | None = None,
     ) -> None:
         group = Group(self.backend, *check_group(rank, size, generation))
         check_above_zero(timeout=timeout, connect_timeout=connect_timeout, capacity=capacity)
-        met = meet(group, _checked_name(name), math.ceil(capacity / 2), connect_timeout)
+        met = meet(group, _checked_name(name), math.ceil(capacity / 2), connect_timeout, cancelled)
         self._begin(group, met, timeout)
 
     def _begin(self, group: Group, met: Meeting, timeout: float) -> None:

@@ -59,11 +59,12 @@ class TcpCommunicator(Communicator):
     are refused.
 
     timeout: seconds that a collective waits for other ranks. connect_timeout: seconds until all ranks must have come.
-    heartbeat: between hosts, seconds of silence after which a rank counts as lost.
+    heartbeat: between hosts, seconds of silence after which a rank counts as lost. cancelled: looked at while the group
+    forms; once it is true, this rank gives up and the others hear of it.
 
     Returns when all ranks have come and are linked, each with every other; nothing listens from then on. Raises
-    CommError: InvalidArgument; AddressInUse; Refused; Mismatch (two sizes); RankLost; Timeout, with the ranks that did
-    not come.
+    CommError: InvalidArgument; AddressInUse; Refused; Mismatch (two sizes); RankLost; Aborted (cancelled); Timeout,
+    with the ranks that did not come.
     """
 
     backend = "tcp"
@@ -84,11 +85,14 @@ class TcpCommunicator(Communicator):
         connect_timeout: float = 30.0,
         heartbeat: float = 20.0,
         announce: Callable[[str], object] | None = None,
+        cancelled: Callable[[], bool] | None = None,
     ) -> None:
         self.rank, self.size, self.generation = check_group(rank, size, generation)
         check_above_zero(timeout=timeout)
         self._group = Group(self.backend, self.rank, self.size, self.generation)
-        wishes = Wishes(coordinator, port, bind_address, token, keys, run_id, connect_timeout, heartbeat, announce)
+        wishes = Wishes(
+            coordinator, port, bind_address, token, keys, run_id, connect_timeout, heartbeat, announce, cancelled
+        )
         plan = make_plan(self._group, wishes)
         self._mesh = Mesh(self._group, *(attend if self.rank == 0 else join)(plan), timeout)
         self._schedules = Schedules(self._mesh, self.rank, self.size)

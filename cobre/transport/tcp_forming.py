@@ -53,6 +53,12 @@ class Plan:
     timeout: float
     make: Callable[[Loop, str, str], LinkMaker]
     announce: Callable[[str], object] | None = None
+    cancelled: Callable[[], bool] | None = None
+
+    @property
+    def called_off(self) -> bool:
+        """Whether this rank is to give up."""
+        return self.cancelled is not None and self.cancelled()
 
 
 Formed = tuple[Mapping[int, Link], Waiter]
@@ -131,6 +137,8 @@ class _Door:
         if self._left() <= 0.0:
             group = self._plan.group
             raise self._fail(group.timed_out("connect", absent, self._plan.timeout))
+        if self._plan.called_off:
+            raise self._fail(self._plan.group.called_off())
         self._loop.once(min(self._left(), self.maker.pace))
 
     def _heard(self, connection: Connection, message: bytes) -> None:

@@ -27,7 +27,7 @@ from cobre.transport.tcp_streams import CHANNELS, LinkMaker
 
 __all__ = ["join"]
 
-_SLICE = 0.5  # seconds between looks at the clock
+_SLICE = 0.05  # seconds between looks at the clock, and at whether this rank is to give up
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.25  # seconds between knocks at a door that is not there
 _GRACE = 1.0  # seconds
 
@@ -69,6 +69,8 @@ class _Visit:
             self._rest()
 
     def _rest(self) -> None:
+        if self._plan.called_off:
+            raise self._plan.group.called_off()
         if self._left() <= self._pause:
             raise self._plan.group.error(
                 "Timeout",
@@ -145,6 +147,8 @@ class _Visit:
         if self._left() <= 0.0:
             absent = self._absent if self._absent is not None else [0]
             raise self._plan.group.timed_out("connect", absent, self._plan.timeout)
+        if self._plan.called_off:
+            raise self._plan.group.called_off()
         self._loop.once(min(self._left(), pace))
         while deal and (message := inbox.take()) is not None:
             self._take(talk, message)

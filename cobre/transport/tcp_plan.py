@@ -34,6 +34,7 @@ class Wishes:
     connect_timeout: float
     heartbeat: float
     announce: Callable[[str], object] | None
+    cancelled: Callable[[], bool] | None = None
 
 
 def make_plan(group: Group, wishes: Wishes) -> Plan:
@@ -56,6 +57,7 @@ def make_plan(group: Group, wishes: Wishes) -> Plan:
         timeout=wishes.connect_timeout,
         make=_maker(group, wishes, keys),
         announce=wishes.announce,
+        cancelled=wishes.cancelled,
     )
 
 

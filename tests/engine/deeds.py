@@ -154,13 +154,13 @@ class Joined(Worker):
 def worked(communicator: Communicator, packed: Packed, settings: TrainingSettings, stop_at: int) -> Any:
     """What a worker returns and tells; the last rank asks for an end early, rank 0 after so many messages."""
     tape = Tape({0: stop_at, communicator.size - 1: 1}.get(communicator.rank))
-    return Joined(communicator, surroundings=tape).train(packed, settings, answered=True), tape.told
+    return Joined(communicator, surroundings=tape).train(packed, settings, run=1), tape.told
 
 
 def simulated(communicator: Communicator, packed: Packed, stop_at: int | None) -> Any:
     problem, policy, settings = packed.open()
     tape = Tape(stop_at if communicator.rank == 0 else None)
-    return Joined(communicator, surroundings=tape).simulate(problem, policy, settings, answered=True), tape.told
+    return Joined(communicator, surroundings=tape).simulate(problem, policy, settings, run=1), tape.told
 
 
 def failing(communicator: Communicator) -> str:

@@ -122,8 +122,8 @@ def test_a_worker_goes_through_all_points() -> None:
 _heard: list[str] = []
 
 
-def listen(rank: int, text: str) -> Any:
-    assert (rank, text) == (0, "to all")
+def listen(rank: int, text: str, life: int) -> Any:
+    assert (rank, text, life) == (0, "to all", 1)
     return lambda point, **place: _heard.append(point)
 
 
