@@ -240,12 +240,12 @@ class SessionLife:
     def _failed(self, error: NodeError) -> None:
         """In the thread that heard of it."""
         self._state = SessionState.TERMINATING
-        self._wires.end(f"node {error.node} failed")
         if self._on_failure is not None:
             self._watcher = threading.Thread(
                 target=self._tell_failure, args=(error,), name="cobre-on-failure", daemon=True
             )
             self._watcher.start()
+        self._wires.end(f"node {error.node} failed")
 
     def _tell_failure(self, error: NodeError) -> None:
         assert self._on_failure is not None

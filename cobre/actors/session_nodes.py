@@ -69,9 +69,7 @@ class Crew:
         self._reached = threading.Condition()
         self._started: dict[str, float] = {}
         self._histories = {name: History(spec.restart) for name, spec in graph.nodes.items() if spec.restarts}
-        self._system = ActorSystem(
-            start_method=start_method, together=not self._histories, grace=Grace(ask=1.0, terminate=1.0)
-        )
+        self._system = ActorSystem(start_method=start_method, grace=Grace(ask=1.0, terminate=1.0))
 
     def spawn(self, faults: str | None) -> None:
         """Starts all of them, and has them initialise. Raises PipelineError BadConfig for what cannot be sent."""
@@ -134,8 +132,8 @@ class Crew:
             if self.error is not None or self._over:
                 return
             self.error = error
+        self._on_failure(error)  # before the kills: the cores have some milliseconds of work with those that end
         self._system.kill()
-        self._on_failure(error)
         with self._reached:
             self._reached.notify_all()
         self.heard.put(None)
@@ -192,10 +190,7 @@ class Crew:
         history = self._histories.get(name)
         if history is not None and self._again(history, name, handle, error):
             return False
-        if error.context.get("cause") == "fate":  # another one's failure killed it, which may be heard of later
-            self._system.later(_PATIENCE, lambda: self.fail(error))
-        else:
-            self.fail(error)
+        self.fail(error)
         return False
 
     def _again(self, history: History, name: str, handle: ActorHandle, error: NodeError) -> bool:

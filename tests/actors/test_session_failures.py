@@ -182,7 +182,7 @@ def test_a_fault_at_a_certain_message() -> None:
 def test_a_node_that_is_late() -> None:
     heard: list[Any] = []
     made = chain(Slow, seconds=60.0, words=True)
-    error = failure(made.session(initialize_timeout=1.5, on_progress=lambda *word: heard.append(word)).start)
+    error = failure(made.session(initialize_timeout=4.0, on_progress=lambda *word: heard.append(word)).start)
     assert error.kind == "InitTimedOut"
     assert error.context["late"] == ["bad"]
     assert "connecting, 25%: a quarter" in error.message
