@@ -8,6 +8,7 @@ is lost rests on the order of these (``fence``): the sleeper fences everybody be
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import time
@@ -30,9 +31,10 @@ from cobre.transport.channel_memory import (
 from cobre.transport.control import started_at
 from cobre.transport.fence import ORDERED, Fence, be_fenced, fence_everybody
 
-__all__ = ["Address", "Attachment", "Peers", "failure"]
+__all__ = ["Address", "Attachment", "Peers", "failure", "refused"]
 
 _LONGEST = 3600.0  # seconds of one sleep
+_NO_MEMORY, _NO_FILES = (errno.ENOMEM, errno.ENOSPC, errno.EFBIG), (errno.EMFILE, errno.ENFILE)
 _RING = b"\1"
 
 
@@ -60,7 +62,7 @@ class Address:
         return os.open(f"/proc/{owner}/fd/{number}", flags | os.O_CLOEXEC)
 
     def memory(self, operation: str) -> Memory:
-        """The channel's memory. Raises ChannelError Unreachable, OutOfMemory."""
+        """The channel's memory. Raises ChannelError Unreachable, OutOfMemory, TooManyFiles."""
         descriptor = -1
         try:
             descriptor = self.open(self.descriptor, os.O_RDWR)
@@ -68,16 +70,19 @@ class Address:
                 memory = Memory(self.plan, descriptor)
                 if memory.holds(self.token):
                     return memory
-            problem = "something else stands there by now"
+            problem = OSError("something else stands there by now")
         except OSError as error:
-            problem = error.strerror or str(error)
+            problem = error
         if descriptor >= 0:
             os.close(descriptor)
+        if problem.errno in (*_NO_MEMORY, *_NO_FILES):
+            raise refused(problem, operation, self.name, "its memory cannot be attached")
         raise failure(
             "Unreachable",
             operation,
             self.name,
-            f"the memory that process {self.process} made cannot be attached: {problem}",
+            f"the memory that process {self.process} made cannot be attached: "
+            f"{problem.strerror or problem}",
             "attach while the process that made the channel lives and has not closed it, as the same user and in the "
             'same container; between containers or hosts use transport="tcp"',
             process=self.process,
@@ -98,6 +103,18 @@ def failure(
     )
 
 
+def refused(error: OSError, operation: str, channel: str, what: str, **context: object) -> ChannelError:
+    """The error of a call that the system refuses. what: cannot be done therefore."""
+    problem = f"{what}: {error.strerror or error}"
+    if error.errno in _NO_MEMORY:
+        advice = "give fewer or smaller bytes=: that much is reserved for each writer; or let this process have more"
+        return failure("OutOfMemory", operation, channel, problem, advice, **context)
+    if error.errno in _NO_FILES:
+        advice = "close what is not needed, or let this process open more files (ulimit -n)"
+        return failure("TooManyFiles", operation, channel, problem, advice, **context)
+    return failure("NotSupported", operation, channel, problem, **context)
+
+
 class _Who(NamedTuple):
     """Which process is at a place."""
 
@@ -110,7 +127,7 @@ class Attachment:
     """What one port holds of a channel, until it leaves: a place, memory, and the bells of both sides."""
 
     def __init__(self, address: Address, writing: bool, place: int) -> None:
-        """Raises ChannelError: OutOfRange, Unreachable, PlaceTaken, Closed, NotSupported."""
+        """Raises ChannelError: OutOfRange, Unreachable, PlaceTaken, Closed, NotSupported, OutOfMemory, TooManyFiles."""
         self.address, self.writing, self.place = address, writing, place
         plan, self.name = address.plan, address.name
         self.role = f"{'writer' if writing else 'reader'} {place}"
@@ -165,9 +182,9 @@ class Attachment:
         try:
             bell = self.address.open(self.address.bells[number], os.O_RDWR | os.O_NONBLOCK)
         except OSError as error:
-            raise failure(
-                "Unreachable", self.operation, self.name, f"a bell cannot be opened: {error.strerror or error}"
-            ) from None
+            told = refused(error, self.operation, self.name, "a bell cannot be opened")
+            told.kind = "Unreachable" if told.kind == "NotSupported" else told.kind
+            raise told from None
         self._descriptors.append(bell)
         return bell
 
@@ -207,6 +224,7 @@ class Attachment:
     def _let_go(self) -> None:
         if self.peers is not None:
             self.peers.close()
+            self.peers = None  # which refers to this: memory goes at once, not when a cycle is found
         self.memory.close()
         for descriptor in self._descriptors:
             os.close(descriptor)
@@ -282,10 +300,10 @@ class Peers:
 
     def _watch(self, place: int, who: _Who) -> None:
         self._forget(place)
-        self._watched[place] = who
+        descriptor = None if who.process == os.getpid() else self._opened(who)
+        self._watched[place] = who  # once it is so
         if who.process == os.getpid():
             return
-        descriptor = self._opened(who)
         if descriptor is None:
             self._dead[place] = who
             return
@@ -293,11 +311,14 @@ class Peers:
         self._poll.register(descriptor, select.EPOLLIN)
 
     def _opened(self, who: _Who) -> int | None:
-        """What becomes readable when that process ends; None where it has."""
+        """What becomes readable when that process ends; None where it has. Raises ChannelError TooManyFiles."""
         try:
             descriptor = os.pidfd_open(who.process)
         except ProcessLookupError:
             return None
+        except OSError as error:
+            what = f"process {who.process} cannot be watched"
+            raise refused(error, "wait", self._attachment.name, what) from None
         if started_at(who.process) != who.started:  # another process has that number by now
             os.close(descriptor)
             return None
