@@ -16,7 +16,7 @@ from cobre.transport.channel_memory import ASLEEP, CLOSED, ENDED, FAILED, Plan
 from cobre.transport.channel_ports import ChannelReader
 from cobre.transport.channel_reader_lane import ReaderLane, View
 from cobre.transport.channel_views import keep_views
-from cobre.transport.channel_wait import Address, Attachment, Peers, failure
+from cobre.transport.channel_wait import Address, Attachment, Peers, failure, refused
 from cobre.transport.message import Message
 from cobre.transport.message_header import FRONT
 
@@ -37,8 +37,10 @@ class MemoryReader(ChannelReader):
         self._attachment = attachment = Attachment(address, False, place)
         try:
             self._begin(address.plan, attachment)
-        except BaseException:
+        except BaseException as error:
             attachment.leave(FAILED, "it could not begin")
+            if isinstance(error, OSError):
+                raise refused(error, "reader", self.name, "it cannot begin") from None
             raise
         self._forgotten = weakref.finalize(self, _forget, attachment, self._lanes, self._data)
 
