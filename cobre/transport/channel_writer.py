@@ -30,7 +30,7 @@ from cobre.transport.channel_memory import (
 from cobre.transport.channel_ports import ChannelWriter, Loan
 from cobre.transport.channel_room import Room
 from cobre.transport.channel_views import PLACES, Template
-from cobre.transport.channel_wait import Address, Attachment, failure
+from cobre.transport.channel_wait import Address, Attachment, failure, refused
 from cobre.transport.message_header import (
     BLOCK_AT,
     FRONT,
@@ -60,8 +60,10 @@ class MemoryWriter(ChannelWriter):
         self._attachment = attachment = Attachment(address, True, place)
         try:
             self._begin(address, attachment)
-        except BaseException:
+        except BaseException as error:
             attachment.leave(FAILED, "it could not begin")
+            if isinstance(error, OSError):
+                raise refused(error, "writer", self.name, "it cannot begin") from None
             raise
         self._forgotten = weakref.finalize(self, attachment.leave, FAILED, "it was not closed")
 
