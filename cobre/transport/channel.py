@@ -27,7 +27,7 @@ from cobre.transport.channel_memory import (
 )
 from cobre.transport.channel_ports import ChannelStatistics
 from cobre.transport.channel_reader import MemoryReader
-from cobre.transport.channel_wait import Address, failure
+from cobre.transport.channel_wait import Address, failure, refused
 from cobre.transport.channel_writer import MemoryWriter
 from cobre.transport.control import started_at
 from cobre.transport.fence import be_fenced
@@ -54,7 +54,7 @@ class Channel:
     that made it lives and has not closed it. Those that have taken a place need neither. ``close()``, the end of a
     ``with`` block and the garbage collector give back what this process holds; the memory goes with the last port.
 
-    Raises ChannelError: OutOfRange, NotSupported (not Linux), OutOfMemory.
+    Raises ChannelError: OutOfRange, NotSupported (not Linux), OutOfMemory, TooManyFiles.
     """
 
     def __init__(
@@ -148,20 +148,24 @@ class Channel:
     def end(self, reason: str = "") -> None:
         """Ends the channel for all: waiting calls raise ChannelError Closed, readers when all was read. Again: nothing.
 
-        Raises ChannelError Unreachable where the process that made it has gone.
+        Raises ChannelError: Unreachable where the process that made it has gone; TooManyFiles.
         """
         self._seen("end").end(reason)
+        own = self._address.process == os.getpid()
         for bell in self._address.bells:
             try:
-                descriptor = self._address.open(bell, os.O_RDWR | os.O_NONBLOCK)
-            except OSError:
+                descriptor = bell if own else self._address.open(bell, os.O_RDWR | os.O_NONBLOCK)
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE):
+                    raise refused(error, "end", self.name, "not all who wait can be woken") from None
                 continue  # who made the channel has just gone, and whoever waits for it is told so
             try:
                 os.write(descriptor, _RING)
             except BlockingIOError:
                 pass  # full of rings
             finally:
-                os.close(descriptor)
+                if not own:
+                    os.close(descriptor)
 
     @property
     def ended(self) -> bool:
@@ -293,16 +297,7 @@ def _available_memory() -> int | None:
 
 
 def _not_made(name: str, plan: Plan, error: OSError) -> ChannelError:
-    if error.errno in (errno.ENOMEM, errno.ENOSPC):
-        return failure(
-            "OutOfMemory",
-            "Channel",
-            name,
-            f"there is no room for {plan.size} bytes: {error.strerror}",
-            "give fewer or smaller bytes=: that much is reserved for each writer",
-            bytes=plan.size,
-        )
-    return failure("NotSupported", "Channel", name, f"the system refuses it: {error.strerror or error}")
+    return refused(error, "Channel", name, f"{plan.size} bytes cannot be shared", bytes=plan.size)
 
 
 def _state(ended: bool, writers: list[int], readers: list[int]) -> str:
