@@ -215,7 +215,7 @@ class ChannelError(CobreError):
 
     ``kind`` is one of Full, TimedOut, EndOfChannel (all writers have closed and all was read), PeerDied, Closed
     (the channel was ended, or this port closed), ViewAlive, LoanOpen, TooLarge, WrongType, OutOfRange, PlaceTaken,
-    OutOfMemory, Unreachable and NotSupported.
+    OutOfMemory, TooManyFiles, Unreachable and NotSupported.
     """
 
     def __init__(
