@@ -72,7 +72,7 @@ class Address:
                     return memory
             problem = OSError("something else stands there by now")
         except OSError as error:
-            problem = error
+            problem = error.with_traceback(None)  # which would refer to this frame
         if descriptor >= 0:
             os.close(descriptor)
         if problem.errno in (*_NO_MEMORY, *_NO_FILES):
@@ -81,8 +81,7 @@ class Address:
             "Unreachable",
             operation,
             self.name,
-            f"the memory that process {self.process} made cannot be attached: "
-            f"{problem.strerror or problem}",
+            f"the memory that process {self.process} made cannot be attached: {problem.strerror or problem}",
             "attach while the process that made the channel lives and has not closed it, as the same user and in the "
             'same container; between containers or hosts use transport="tcp"',
             process=self.process,
@@ -103,16 +102,20 @@ def failure(
     )
 
 
-def refused(error: OSError, operation: str, channel: str, what: str, **context: object) -> ChannelError:
-    """The error of a call that the system refuses. what: cannot be done therefore."""
+def refused(
+    error: OSError, operation: str, channel: str, what: str, kind: str = "NotSupported", **context: object
+) -> ChannelError:
+    """The error of a call that the system refuses. what: cannot be done therefore. kind: where nothing is short."""
     problem = f"{what}: {error.strerror or error}"
     if error.errno in _NO_MEMORY:
         advice = "give fewer or smaller bytes=: that much is reserved for each writer; or let this process have more"
-        return failure("OutOfMemory", operation, channel, problem, advice, **context)
-    if error.errno in _NO_FILES:
+        kind = "OutOfMemory"
+    elif error.errno in _NO_FILES:
         advice = "close what is not needed, or let this process open more files (ulimit -n)"
-        return failure("TooManyFiles", operation, channel, problem, advice, **context)
-    return failure("NotSupported", operation, channel, problem, **context)
+        kind = "TooManyFiles"
+    else:
+        advice = "see what the system allows this process to do"
+    return failure(kind, operation, channel, problem, advice, **context)
 
 
 class _Who(NamedTuple):
@@ -182,9 +185,7 @@ class Attachment:
         try:
             bell = self.address.open(self.address.bells[number], os.O_RDWR | os.O_NONBLOCK)
         except OSError as error:
-            told = refused(error, self.operation, self.name, "a bell cannot be opened")
-            told.kind = "Unreachable" if told.kind == "NotSupported" else told.kind
-            raise told from None
+            raise refused(error, self.operation, self.name, "a bell cannot be opened", "Unreachable") from None
         self._descriptors.append(bell)
         return bell
 
