@@ -8,10 +8,12 @@ is dropped.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import selectors
 import socket
 import struct
+import time
 from collections.abc import Callable
 
 from cobre.transport.handshake import Stranger
@@ -22,6 +24,7 @@ HALF_OPEN = 64
 """Connections that are borne with before they have said who they are."""
 
 _ACCEPTED_AT_ONCE = 64
+_SHORT_OF_FILES = 0.02  # seconds until somebody may have closed one
 _LENGTH = struct.Struct("<I")
 _log = logging.getLogger(__name__)
 
@@ -133,7 +136,9 @@ class Listener:
         for _ in range(_ACCEPTED_AT_ONCE):
             try:
                 stream, _ = self._stream.accept()
-            except OSError:  # nobody there any more, or out of descriptors
+            except OSError as error:  # nobody there any more, or out of descriptors
+                if error.errno in (errno.EMFILE, errno.ENFILE):
+                    time.sleep(_SHORT_OF_FILES)  # whoever calls is still there: do not ask without end
                 return
             if len(self._half_open) >= HALF_OPEN:
                 self._end(next(iter(self._half_open)), "made room for others")
