@@ -11,7 +11,6 @@ dies with them; a message that a writer could not send to its end does not count
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import socket
 import weakref
@@ -63,8 +62,8 @@ class TcpChannel:
         are given, this user's on this host, so that processes can make the channel each for itself, with the same
         arguments. connect_timeout: seconds that a writer calls a reader that is not there.
 
-        Raises ChannelError: OutOfRange; NotSupported for addresses that other hosts can reach; PlaceTaken for a port
-        that somebody else has.
+        Raises ChannelError: OutOfRange; NotSupported for addresses that other hosts can reach; Unreachable for one that
+        this host has not; TooManyFiles.
         """
         count = max(readers, 1) if isinstance(readers, int) else 1  # what cannot be is refused below
         found = [split_address(text, name) for text in addresses or [LOOPBACK] * count]
@@ -128,25 +127,34 @@ class TcpChannel:
     def writer(self, place: int = 0) -> TcpChannelWriter:
         """The port of a writer. It calls the readers, and waits for those that are not there when it publishes.
 
-        Raises ChannelError: OutOfRange, Closed.
+        Raises ChannelError: OutOfRange, Closed, TooManyFiles.
         """
         self._check("writer", place, self._settings.writers)
-        writer = TcpChannelWriter(self._settings, place)
+        try:
+            writer = TcpChannelWriter(self._settings, place)
+        except OSError as error:
+            raise self._settings.refused(error, "writer", "it cannot begin", "NotSupported") from None
         self._writers.add(writer)
         return writer
 
     def reader(self, place: int = 0) -> TcpChannelReader:
-        """The port of a reader, which listens from now on. Raises ChannelError: OutOfRange, PlaceTaken, Closed."""
+        """The port of a reader, which listens from now on.
+
+        Raises ChannelError: OutOfRange, PlaceTaken, Closed, TooManyFiles, Unreachable (nobody can listen there).
+        """
         self._check("reader", place, self._settings.readers)
         host, port = self._settings.addresses[place]
         try:
             stream = listen(host, port, 128)
         except OSError as error:
-            kind = "PlaceTaken" if error.errno == errno.EADDRINUSE else "Unreachable"
-            message = f"cannot listen at {self.addresses[place]}: {error.strerror or error}"
-            advice = "take another place, or give the reader another address"
-            raise self._settings.error(kind, "reader", message, advice, address=self.addresses[place]) from None
-        reader = TcpChannelReader(self._settings, place, stream, self._known)
+            address = self.addresses[place]
+            what = f"cannot listen at {address}"
+            raise self._settings.refused(error, "reader", what, "Unreachable", address=address) from None
+        try:
+            reader = TcpChannelReader(self._settings, place, stream, self._known)
+        except OSError as error:
+            stream.close()
+            raise self._settings.refused(error, "reader", "it cannot begin", "NotSupported") from None
         self._readers[place] = reader
         return reader
 
@@ -175,7 +183,7 @@ class TcpChannel:
                 elsewhere.append(place)
             else:
                 reader.end(reason)
-        self._ask(elsewhere, {"end": reason})
+        self._ask("end", elsewhere, {"end": reason})
 
     def statistics(self) -> ChannelStatistics:
         """What is known of the traffic: asked of the readers, wherever they are. Takes a moment for each of them."""
@@ -186,7 +194,7 @@ class TcpChannel:
                 self._known[place] = reader.report()
             elif not self._known.get(place, {}).get("closed"):
                 elsewhere.append(place)
-        answers = self._ask(elsewhere, {})
+        answers = self._ask("statistics", elsewhere, {})
         for place in elsewhere:
             if place in answers:
                 self._known[place] = answers[place]
@@ -203,9 +211,12 @@ class TcpChannel:
         """created, active, draining or destroyed, as in ``statistics``."""
         return self.statistics().state
 
-    def _ask(self, places: Sequence[int], question: Mapping[str, Any]) -> dict[int, Report]:
+    def _ask(self, operation: str, places: Sequence[int], question: Mapping[str, Any]) -> dict[int, Report]:
         spots = [self._settings.spot(place) for place in places]
-        return ask([spot for spot in spots if spot.port], dict(question), _PATIENCE)
+        try:
+            return ask([spot for spot in spots if spot.port], dict(question), _PATIENCE)
+        except OSError as error:
+            raise self._settings.refused(error, operation, "readers elsewhere cannot be asked", "NotSupported") from None
 
     def close(self) -> None:
         """Ports of the host that were kept free are given up; ports of the channel that are open stay so."""
@@ -248,8 +259,7 @@ def _reserved(settings: Settings, place: int) -> socket.socket | None:
     except OSError as error:
         if stream is not None:
             stream.close()
-        message = f"no port can be had at {host}: {error.strerror or error}"
-        raise settings.error("Unreachable", "create", message) from None
+        raise settings.refused(error, "create", f"no port can be had at {host}", "Unreachable") from None
     return stream
 
 

@@ -39,7 +39,12 @@ class ToOne:
     def __init__(self, settings: Settings, place: int) -> None:
         self.blocked = 0
         self._settings = settings
-        self._outlets = Outlets(settings, place)
+        self._news = Bell()  # for who waits for room with a descriptor
+        try:
+            self._outlets = Outlets(settings, place)
+        except OSError:
+            self._news.close()
+            raise
         self._changed = threading.Condition()
         self._queue: deque[_Entry] = deque()
         self._queued_bytes = 0
@@ -48,7 +53,6 @@ class ToOne:
         self._farewell: tuple[Frame, bytes] | None = None
         self._turn = 0
         self._size = 0  # of what is to be sent
-        self._news = Bell()  # for who waits for room with a descriptor
         self._watched = False
         self._thread = threading.Thread(target=self._run, name=f"cobre channel writer {place}")
         self._thread.start()

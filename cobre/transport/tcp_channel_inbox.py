@@ -39,8 +39,8 @@ class Inbox:
     """
 
     def __init__(self, stream: socket.socket, spot: Spot, capacity: int, limit: int) -> None:
+        """Takes over the socket. Raises OSError, and nothing is left then but the socket."""
         self.queue: deque[Arrival] = deque()
-        self.bell = Bell()
         self.lanes: dict[int, Lane] = {}
         self.ended: str | None = None
         self._writers = spot.writers
@@ -49,12 +49,18 @@ class Inbox:
         self._lock = threading.Lock()
         self._halves: dict[int, tuple[str, Wish, socket.socket]] = {}
         self._stopping = False
-        self._near, self._far = socket.socketpair()
-        for end in (self._near, self._far):
-            end.setblocking(False)
-        self._loop = Loop()
-        self._loop.add(self._near, self._drain)
-        self._door = Door(self._loop, stream, spot, self._free, self._arrived, self._asked)
+        with contextlib.ExitStack() as made:
+            self.bell = Bell()
+            made.callback(self.bell.close)
+            self._near, self._far = socket.socketpair()
+            for end in (self._near, self._far):
+                made.enter_context(end)
+                end.setblocking(False)
+            self._loop = Loop()
+            made.callback(self._loop.close)
+            self._loop.add(self._near, self._drain)
+            self._door = Door(self._loop, stream, spot, self._free, self._arrived, self._asked)
+            made.pop_all()
         self._thread = threading.Thread(target=self._run, name=f"cobre channel reader {spot.place}", daemon=True)
         self._thread.start()
 

@@ -27,7 +27,11 @@ class Outlets:
         self._settings = settings
         self._ended: str | None = None
         self._bell = Bell()
-        self._selector = _Selector()
+        try:
+            self._selector = _Selector()
+        except OSError:
+            self._bell.close()
+            raise
         self._selector.register(self._bell, selectors.EVENT_READ)
         self._followed: dict[socket.socket, int] = {}
         name = os.urandom(8).hex()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -84,6 +85,17 @@ class Settings:
             context=context,
             suggestion=suggestion,
         )
+
+    def refused(self, error: OSError, operation: str, what: str, kind: str, **context: Any) -> ChannelError:
+        """The error of a call that the system refuses. what: cannot be done therefore. kind: where nothing is short."""
+        advice = None
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            kind, advice = "TooManyFiles", "close what is not needed, or let this process open more files (ulimit -n)"
+        elif error.errno in (errno.ENOMEM, errno.ENOBUFS):
+            kind, advice = "OutOfMemory", "let this process have more memory"
+        elif error.errno == errno.EADDRINUSE:
+            kind, advice = "PlaceTaken", "take another place, or give the reader another address"
+        return self.error(kind, operation, f"{what}: {error.strerror or error}", advice, **context)
 
     def closed(self, operation: str) -> ChannelError:
         return self.error("Closed", operation, "this port is closed")
