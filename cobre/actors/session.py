@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cobre.actors.node import Item
 from cobre.actors.node_failures import nearest, pipeline_error, size_of, too_large
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Session"]
 
+_Result = TypeVar("_Result")
 _PATIENCE = 3.0  # seconds that the cause of a lost channel is given to show itself
 
 
@@ -38,13 +39,10 @@ class Session(SessionLife):
         timeout: seconds. Raises NodeError, PipelineError (Closed, UnknownPort, TooLarge), ChannelError (TimedOut,
         WrongType, TooLarge).
         """
-        writer = self._entry(to)
+        self._entry(to)
         self._check_size(data)
         self._state = SessionState.RUNNING
-        try:
-            writer.publish(data, timeout, **metadata)
-        except ChannelError as error:
-            raise self._meant(error) from None
+        self._called(self._entry(to).publish, data, timeout, **metadata)
 
     def receive(self, source: str | None = None, timeout: float | None = None) -> Message:
         """The next message of an exit (None: of any); ``message.port`` says of which. timeout: seconds.
@@ -53,13 +51,13 @@ class Session(SessionLife):
         Raises NodeError, PipelineError (Closed, UnknownPort), ChannelError (TimedOut; EndOfChannel: no more will come;
         ViewAlive: views of earlier messages hold all the room).
         """
-        readers = self._exits(source)
-        assert self._stream is not None
-        try:
-            with self._reading:
-                return self._stream.receive(readers, timeout)
-        except ChannelError as error:
-            raise self._meant(error) from None
+        return self._called(self._received, source, timeout)
+
+    def _received(self, source: str | None, timeout: float | None) -> Message:
+        readers, stream = self._exits(source), self._stream
+        assert stream is not None
+        with self._reading:
+            return stream.receive(readers, timeout)
 
     def run(self, items: Iterable[Any] | None = None) -> Iterator[Message]:
         """Feeds all items in, and yields what comes out of the exits, until all that they led to has come.
@@ -82,26 +80,26 @@ class Session(SessionLife):
         return self._yielded(iter(items))
 
     def _yielded(self, items: Iterator[Any] | None) -> Iterator[Message]:
-        stream = self._stream
-        assert stream is not None
         self._state = SessionState.RUNNING
-        begun = False
-        while True:
-            try:
-                with self._reading:
-                    if not begun:
-                        stream.begin(items, self._resolved)
-                        begun = True
-                    message = stream.next()
-            except ChannelError as error:
-                raise self._meant(error) from None
-            if message is None:
-                break
+        mark = self._called(self._begun, items)
+        while (message := self._called(self._next)) is not None:
             yield message
             del message
         assert self._crew is not None
-        self._crew.await_sinks(stream.mark)
+        self._crew.await_sinks(mark)
         self._raise_failure()
+
+    def _begun(self, items: Iterator[Any] | None) -> int:
+        self._check_running()
+        assert self._stream is not None
+        with self._reading:
+            return self._stream.begin(items, self._resolved)
+
+    def _next(self) -> Message | None:
+        self._check_running()
+        assert self._stream is not None
+        with self._reading:
+            return self._stream.next()
 
     def finish(self) -> Iterator[Message]:
         """Ends the input, and yields what still comes out, with what the nodes' ``finish`` returns, until their end."""
@@ -241,6 +239,17 @@ class Session(SessionLife):
             self._told = True
             raise self.error.with_traceback(None)
 
+    def _called(self, act: Callable[..., _Result], *arguments: Any, **more: Any) -> _Result:
+        """Has it done, and raises what the failure of a channel means. No traceback of that leads to a port: whoever
+        keeps the error would keep the channel's memory."""
+        try:
+            return act(*arguments, **more)
+        except ChannelError as error:
+            meant = self._meant(error.with_traceback(None))
+        meant.__context__ = meant.__traceback__ = None
+        del act, arguments, more
+        raise meant
+
     def _meant(self, error: ChannelError) -> CobreError:
         """The failure of a node, where that is why the channel is lost."""
         if error.kind not in ("PeerDied", "Closed"):
@@ -251,7 +260,7 @@ class Session(SessionLife):
         failure: NodeError | None = self.error
         if failure is not None:
             self._told = True
-            return failure.with_traceback(None)
+            return failure
         if self._state in (SessionState.STOPPING, SessionState.TERMINATING, SessionState.STOPPED):
             return pipeline_error("Closed", f"the session {self.id} has ended", "use it inside its with block")
         return error

@@ -104,8 +104,10 @@ class Wires:
 
     def names_of(self, node: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The names of the channels that a node reads, and of those that it writes."""
-        read = tuple(channel.name for _, channel, _ in self.inputs_of(node))
-        return read, tuple(channel.name for channel in self.outputs_of(node).values())
+        channels = self._graph.channels
+        read = (each.name for each in channels for port in each.targets if port is not None and port.node == node)
+        written = (each.name for each in channels if each.source is not None and each.source.node == node)
+        return tuple(read), tuple(written)
 
     def attach(self) -> None:
         """Opens the session's own ends. All nodes have opened their inputs. Raises ChannelError."""
@@ -140,8 +142,11 @@ class Wires:
         return {channel.name: channel.statistics() for channel in self._channels.values()}
 
     def close(self) -> None:
-        """Gives everything back; may be called twice."""
+        """Gives everything back; may be called twice. Whoever holds this, or a traceback that leads to it, holds no
+        channel's memory after that."""
         for port in (*self.entries.values(), *self.exits.values()):
             port.close()
         for channel in self._channels.values():
             channel.close()
+        for held in (self._channels, self.entries, self.exits):
+            held.clear()

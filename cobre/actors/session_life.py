@@ -232,6 +232,9 @@ class SessionLife:
         crew.close(kill=kill)
         self._last = self._wires.statistics()
         self._wires.close()
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
         self._state = SessionState.STOPPED
         watcher = self._watcher
         if watcher is not None and watcher is not threading.current_thread():

@@ -83,8 +83,9 @@ class Stream:
 
     # A run.
 
-    def begin(self, items: Iterator[Any] | None, resolved: Callable[[Any], Iterator[Piece]]) -> None:
-        """Begins one: items to feed, and what says where each goes; None: nothing is fed, all is read to its end."""
+    def begin(self, items: Iterator[Any] | None, resolved: Callable[[Any], Iterator[Piece]]) -> int:
+        """Begins one: items to feed, and what says where each goes; None: nothing is fed, all is read to its end.
+        Returns the number of its mark."""
         if self.mark and (self._feeding or self._unmarked or self._awaited):  # a run that was left early
             self._items, self._feeding = None, False
             self._pieces.clear()
@@ -95,6 +96,7 @@ class Stream:
         self._awaited = {id(reader) for reader in self._exits.values()} - self._ended
         self.mark = next(self._numbers) if items is not None else 0
         self._unmarked = deque(self._entries.values()) if items is not None else deque()
+        return self.mark
 
     def next(self) -> Message | None:
         """What comes out next; None at the end of the run."""
@@ -174,6 +176,11 @@ class Stream:
         wait(waiting)
 
     # The end.
+
+    def close(self) -> None:
+        """Holds nothing any more."""
+        for held in (self._turns, self._pieces, self._unmarked):
+            held.clear()
 
     def drain(self, deadline: float) -> None:
         """Takes what still comes out of all exits and drops it, until they end. Raises ChannelError ViewAlive."""
