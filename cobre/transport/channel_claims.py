@@ -6,9 +6,11 @@ tells what became of it: a reader that dies in the middle leaves either a claim 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 
+from cobre.errors import ChannelError
 from cobre.transport.channel_memory import ABSENT, ATTACHED, ATTACHMENTS, FAILED, STATE, Plan
 from cobre.transport.channel_reader import MemoryReader
 from cobre.transport.channel_reader_lane import ReaderLane
@@ -18,7 +20,8 @@ from cobre.transport.message import Message
 __all__ = ["ClaimingReader"]
 
 _NAP = 0.0005  # seconds, where whoever claims does not come to an end: it was stopped in the middle
-_TRIES = 200
+_TRIES, _NAPS = 200, 40
+_RING = b"\1"
 
 
 class ClaimingReader(MemoryReader):
@@ -60,8 +63,11 @@ class ClaimingReader(MemoryReader):
             tries += 1
             if tries < _TRIES:
                 os.sched_yield()
-            else:
+            elif tries < _TRIES + _NAPS:
                 time.sleep(_NAP)
+            else:
+                self._look_again()
+                return -1
         try:
             sequence = self._find(lane)
             if sequence >= 0:
@@ -71,6 +77,17 @@ class ClaimingReader(MemoryReader):
             return sequence
         finally:
             memory.unlock_claims()
+
+    def _look_again(self) -> None:
+        """Keeps this reader from falling asleep: nobody rings when whoever claims comes to an end."""
+        with contextlib.suppress(BlockingIOError):  # full of rings
+            os.write(self._attachment.bell, _RING)
+
+    def _verdict(self, operation: str) -> ChannelError | None:
+        error = super()._verdict(operation)
+        if error is not None and error.kind != "ViewAlive" and self._available():
+            return None  # there is one to claim, and somebody else is at it
+        return error
 
     def _find(self, lane: ReaderLane) -> int:
         """The first message that this reader may claim; -1 where there is none."""
