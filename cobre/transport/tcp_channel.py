@@ -216,7 +216,8 @@ class TcpChannel:
         try:
             return ask([spot for spot in spots if spot.port], dict(question), _PATIENCE)
         except OSError as error:
-            raise self._settings.refused(error, operation, "readers elsewhere cannot be asked", "NotSupported") from None
+            what = "readers elsewhere cannot be asked"
+            raise self._settings.refused(error, operation, what, "NotSupported") from None
 
     def close(self) -> None:
         """Ports of the host that were kept free are given up; ports of the channel that are open stay so."""
