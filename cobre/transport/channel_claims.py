@@ -121,9 +121,13 @@ class ClaimingReader(MemoryReader):
         """Tells the writer that the message is finished, and those whose views have died since."""
         finished, capacity = self._plan.finished_word(lane.place), self._capacity
         done = [] if sequence < 0 else [sequence]
-        done += [view.sequence for view in lane.views if view.array() is None]
         if lane.views:
-            lane.views = [view for view in lane.views if view.array() is not None]
+            views, lane.views = lane.views, []
+            for view in views:
+                if view.array() is None:
+                    done.append(view.sequence)
+                else:
+                    lane.views.append(view)
         self._attachment.fence()
         for one in done:
             self._words[finished + one % capacity] = one + 1

@@ -1,9 +1,7 @@
 """A writer's own lane: which slots and which bytes of its ring are free.
 
-Payloads stand one behind the other, each in one piece, in the order of their messages; when the lane is empty the next
-one begins at the start again, where the memory is warm. A slot, and the bytes of its message, are free when every
-reader that counts is done with it: readers that have not come yet count, those that closed do not, and those that died
-only as long as nobody else is there.
+A slot, and the bytes of its message, are free when every reader that counts is done with it: readers that have not come
+yet count, those that closed do not, and those that died only as long as nobody else is there.
 """
 
 from __future__ import annotations
@@ -16,28 +14,26 @@ from cobre.transport.channel_memory import (
     PIECE,
     TAIL,
 )
+from cobre.transport.channel_ring import Ring
 from cobre.transport.channel_wait import Attachment, Peers
 from cobre.transport.message_header import FRONT, HEADER_BYTES, KIND_AT, KINDS
 
 __all__ = ["AllLane", "OneLane", "WriterLane"]
 
 
-class WriterLane:
+class WriterLane(Ring):
     """What is free in the lane of one writer; ``done`` messages of ``tail`` are out of it."""
 
     def __init__(self, attachment: Attachment, peers: Peers) -> None:
         self.plan = attachment.address.plan
+        super().__init__(self.plan.capacity, self.plan.ring)
         self.place = attachment.place
-        self.capacity = self.plan.capacity
-        self.size = self.plan.ring
-        self.cursor = -1  # word of the one reader's cursor, where there is one
+        self.cursor = -1  # word of the one reader's cursor, where nothing else counts
         self._attachment = attachment
         self._peers = peers
         self._words = attachment.memory.words
         self.tail = self._words[attachment.block + TAIL]
         self.done = max(0, self.tail - self.capacity)
-        self.head = 0
-        self.starts = [0] * self.capacity
         self.live: list[int] = []
         self.failed: list[int] = []
         self.recount()
@@ -49,48 +45,27 @@ class WriterLane:
         """Where the messages stand that an earlier holder of the place has published."""
         control, headers = self._attachment.memory.control, self.plan.headers(self.place)
         for sequence in range(self.done, self.tail):
-            slot = sequence % self.capacity
-            size, offset, _, _, extension, *_ = FRONT.unpack_from(control, headers + slot * HEADER_BYTES)
-            is_mark = control[headers + slot * HEADER_BYTES + KIND_AT] == KINDS.index("mark")
+            at = headers + sequence % self.capacity * HEADER_BYTES
+            size, offset, _, _, extension, *_ = FRONT.unpack_from(control, at)
+            is_mark = control[at + KIND_AT] == KINDS.index("mark")
             start = self.head if is_mark else offset - self.place * self.size
-            self.starts[slot] = start
-            self.head = start + (size + extension + PIECE - 1 & -PIECE)
+            self.put(sequence, start, start + (size + extension + PIECE - 1 & -PIECE))
 
     def quick(self, need: int) -> int:
-        """``fit`` where there is one reader; -1 also where there are more, or where it takes a closer look."""
-        cursor = self.cursor
-        if cursor < 0:
-            return -1
-        tail, done = self.tail, self._words[cursor]
-        self.done = done
-        if done == tail:
+        """``refresh`` and ``fit`` for any number of bytes; -1 also where it takes a closer look."""
+        if self.cursor >= 0:
+            done = self.done = self._words[self.cursor]
+        else:
+            self.refresh()
+            done = self.done
+        ahead = self.tail - done
+        if not ahead:
             return 0 if need <= self.size else -1
-        if tail - done >= self.capacity:
-            return -1
-        first, head = self.starts[done % self.capacity], self.head
-        if need + 63 < (self.size if head >= first else first) - head:
-            return head
-        return 0 if head >= first > need + 63 else -1
-
-    def fit(self, need: int, done: int) -> int:
-        """Where ``need`` bytes (a multiple of PIECE) could stand if ``done`` messages were out; -1: nowhere."""
-        if done == self.tail:
-            return 0 if need <= self.size else -1
-        if self.tail - done >= self.capacity:
-            return -1
-        first, head = self.starts[done % self.capacity], self.head
-        if head >= first:
-            if need <= self.size - head:
-                return head
-            return 0 if need < first else -1
-        return head if need < first - head else -1
-
-    def target(self, need: int) -> int:
-        """How many messages must be out before ``need`` bytes fit."""
-        for done in range(self.done + 1, self.tail):
-            if self.fit(need, done) >= 0:
-                return done
-        return self.tail
+        if done < self.turn or ahead >= self.capacity:
+            return self.fit(need, done)
+        if need <= self.starts[done % self.capacity]:
+            return 0
+        return self.head if need <= self.size - self.head else -1
 
     def recount(self) -> None:
         """Looks anew which readers are there (``live``) and which have died (``failed``)."""
@@ -112,9 +87,11 @@ class AllLane(WriterLane):
             back = [place for place in self.failed if not self._give_up(place)]
             self.live += back
             self.failed = [place for place in self.failed if place not in back]
-        # One that died counts for as long as there is nobody else, and publishing ends in its name.
-        self._cursors = [self.plan.cursor_word(place, self.place) for place in self.live or self.failed]
-        self.cursor = self._cursors[0] if len(self._cursors) == 1 else -1
+        # One that died counts for as long as there is nobody else, and publishing ends in its name: the one that was
+        # not given up, whose place may be taken again.
+        all_cursors = [self.plan.cursor_word(place, self.place) for place in self.live or self.failed]
+        self._cursors = [at for at in all_cursors if not self._words[at + 1]] or all_cursors
+        self.cursor = self._cursors[0] if len(self.live) == 1 else -1
 
     def _give_up(self, place: int) -> bool:
         """No longer waits for a reader that died; False where another process has taken its place meanwhile."""
@@ -132,7 +109,7 @@ class AllLane(WriterLane):
             passed = words[at]
             if passed < done:
                 done = passed
-        self.done = done
+        self.done = max(self.done, done)  # what a reader that was given up had not read is gone
 
 
 class OneLane(WriterLane):

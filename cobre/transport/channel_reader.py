@@ -25,7 +25,7 @@ __all__ = ["MemoryReader"]
 _ARRAY = np.ndarray
 _new, _unpack = object.__new__, FRONT.unpack_from
 
-_LOOKS, _YIELDS = range(60), 20
+_LOOKS, _YIELDS, _GLANCES = range(60), range(20), range(6)
 _HASTE = 0.0001  # seconds after which a core that was yielded is in use by somebody else
 
 
@@ -112,9 +112,9 @@ class MemoryReader(ChannelReader):
         if words[lane.wants]:
             self._pass(lane)
         if sequence == lane.seen:
-            lane.seen = words[lane.tail]
-            if sequence == lane.seen:
+            if (timeout is not None and timeout <= 0.0) or not _comes(words, lane.tail, sequence):
                 return self._wait(timeout)
+            lane.seen = words[lane.tail]
         return self._next(lane, sequence)
 
     def try_receive(self) -> Message | None:
@@ -174,11 +174,12 @@ class MemoryReader(ChannelReader):
             return message
         self._held = message = _new(Message)
         message.front, message.layout, message.source, message.at = front, layout, lane, at
-        if layout.places:  # there are some of arrays that have bytes
-            room = layout.places.get(front[1])
-            if room is None:
-                room = lane.place_of(layout, front[1])
-            self._lent = message.data = room.view(_ARRAY)
+        view = layout.places.get(front[1])
+        if view is None:
+            if not layout.places:  # there are some of arrays that have bytes
+                return message
+            view = lane.place_of(layout, front[1])
+        self._lent = message.data = view(_ARRAY)
         return message
 
     def _settle(self) -> None:
@@ -186,17 +187,18 @@ class MemoryReader(ChannelReader):
         message, self._held, self._lent = self._held, None, None
         assert message is not None
         lane = self._lanes[message.writer]
-        array = message.forget()
+        array, finished = message.forget(), message.sequence
         if array is not None and getrefcount(array) != _ALONE:
             text = f"{message.kind} {array.shape} {array.dtype}"
-            lane.views.append(View(message.sequence, weakref.ref(array), message.front[1], message.size, text))
+            lane.views.append(View(finished, weakref.ref(array), message.front[1], message.size, text))
+            finished = -1
         del array
-        self._pass(lane, -1 if lane.views else message.sequence)
+        self._pass(lane, finished)
 
     def _pass(self, lane: ReaderLane, sequence: int = -1) -> None:
         """Tells the writer what this reader is done with: all before ``lane.next`` that nothing refers to.
 
-        sequence: where there are no views, the message that it has just finished, or -1.
+        sequence: the message that it has just finished, or -1.
         """
         view = lane.oldest_view() if lane.views else None
         done = lane.next if view is None else view.sequence
@@ -243,6 +245,7 @@ class MemoryReader(ChannelReader):
 
     def _arm(self) -> None:
         """From here on whoever publishes rings: once for each time that this is called."""
+        self._peers.hush()
         self._armed = True
         self._sleeps += 1
         self._words[self._asleep + 1] = self._sleeps
@@ -271,7 +274,7 @@ class MemoryReader(ChannelReader):
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0.0:
                     raise self.timed_out("receive", timeout or 0.0)
-                self._peers.sleep(left)
+                self._peers.doze(left)
                 if not self._attachment.closed:
                     found = self._take()
         finally:
@@ -282,12 +285,9 @@ class MemoryReader(ChannelReader):
     def _linger(self) -> Message | None:
         """Looks for a while, then yields the core a few times."""
         lane = self._only
-        if lane is not None and not self._fenced and self._words is not None:
-            words, tail, seen = self._words, lane.tail, lane.next
-            for _ in _LOOKS:
-                if words[tail] != seen:
-                    return self._take()
-        for _ in range(_YIELDS):
+        if lane is not None and self._words is not None:
+            return self._take() if _comes(self._words, lane.tail, lane.next) else None
+        for _ in _YIELDS:
             before = time.monotonic()
             os.sched_yield()
             message = self._take()
@@ -302,9 +302,8 @@ class MemoryReader(ChannelReader):
         for lane in self._lanes:
             if lane.views:
                 self._pass(lane)  # views may have died since
-                view = lane.oldest_view()
-                if view is not None and self._words[lane.wants] > view.sequence:
-                    return self._view_alive(operation, view.sequence, view.text)
+                if lane.views and self._words[lane.wants] > lane.views[0].sequence:
+                    return self._view_alive(operation, lane.views[0].sequence, lane.views[0].text)
         if self._words[ENDED]:
             reason = self._attachment.memory.reason
             return failure("Closed", operation, self.name, f"the channel has ended{': ' if reason else ''}{reason}")
@@ -343,6 +342,24 @@ class MemoryReader(ChannelReader):
     def _check_open(self, operation: str) -> None:
         if self._attachment.closed:
             raise failure("Closed", operation, self.name, f"reader {self.place} has been closed")
+
+
+def _comes(words: Any, tail: int, sequence: int) -> bool:
+    """Whether the message with this number comes while one looks for it, yielding the core now and then."""
+    for _ in _LOOKS:
+        if words[tail] != sequence:
+            return True
+    for _ in _YIELDS:
+        before = time.monotonic()
+        os.sched_yield()
+        if words[tail] != sequence:
+            return True
+        if time.monotonic() - before > _HASTE:
+            break
+        for _ in _GLANCES:
+            if words[tail] != sequence:
+                return True
+    return False
 
 
 def _forget(

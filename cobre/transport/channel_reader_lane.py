@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import mmap
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 from cobre.transport.channel_memory import TAIL, WANTS, Memory, Plan
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from cobre.transport.channel_reader import MemoryReader
 
 __all__ = ["ReaderLane", "View"]
-
-_ARRAY = np.ndarray
 
 
 class View(NamedTuple):
@@ -77,9 +75,9 @@ class ReaderLane:
                 self.place_of(layout, front[1])
         return message
 
-    def place_of(self, layout: Layout, offset: int) -> Template:
-        """An array of this layout that begins there."""
-        made = _ARRAY(layout.shape, layout.dtype, self.memory, offset).view(Template)
+    def place_of(self, layout: Layout, offset: int) -> Callable[..., Any]:
+        """What makes an array of this layout that begins there: the method ``view`` of one."""
+        made = Template(layout.shape, layout.dtype, self.memory, offset).view
         if len(layout.places) < PLACES:
             layout.places[offset] = made
         return made

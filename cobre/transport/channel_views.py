@@ -46,5 +46,8 @@ def keep_views(data: mmap.mmap, parts: Sequence[tuple[int, int]]) -> None:
 
 
 class Template(np.ndarray[Any, Any]):
-    """An array that views are made of: quicker than anew. As it has a type of its own, what is sliced from such a view
-    refers to the view and not to this."""
+    """An array that views are made of: quicker than anew.
+
+    Made straight over the memory, and of a type of its own: so what is sliced from a view of it refers to the view, as
+    numpy goes past bases of one type only. By that a slice keeps the view alive, and its memory from being used again.
+    """

@@ -7,7 +7,6 @@ is lost rests on the order of these (``fence``): the sleeper fences everybody be
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import select
@@ -191,8 +190,10 @@ class Attachment:
 
     def ring(self, place: int) -> None:
         """Wakes the port at this place of the other end, or keeps it from falling asleep."""
-        with contextlib.suppress(BlockingIOError):  # full of unheard rings
+        try:
             os.write(self.bells[place], _RING)
+        except BlockingIOError:  # full of unheard rings
+            return
 
     def ring_all(self) -> None:
         for place in range(len(self.bells)):
@@ -200,9 +201,11 @@ class Attachment:
 
     def hush(self) -> None:
         """Forgets the rings so far: look at what they were about after this."""
-        with contextlib.suppress(BlockingIOError):
+        try:
             while len(os.read(self.bell, 512)) == 512:
                 pass
+        except BlockingIOError:
+            return
 
     def leave(self, state: int, reason: str = "") -> None:
         """Gives the place back. In a process that was forked from the port's it does nothing."""
@@ -247,6 +250,7 @@ class Peers:
         self._dead: dict[int, _Who] = {}
         self._maker: int | None = None
         self._maker_died = False
+        self._rung = False
         attachment.peers = self
 
     def fileno(self) -> int:
@@ -333,18 +337,32 @@ class Peers:
 
     def sleep(self, timeout: float | None) -> None:
         """Returns when the bell rings, a watched process ends, or after ``timeout`` seconds (None: for ever)."""
+        self.doze(timeout)
+        self.hush()
+
+    def doze(self, timeout: float | None) -> None:
+        """As ``sleep``, for whoever looks at once what it is about: ``hush`` before the look that precedes a sleep."""
         ready = self._poll.poll(_LONGEST if timeout is None else min(timeout, _LONGEST), 8)
         for descriptor, _ in ready:
             if descriptor == self._attachment.bell:
-                self._attachment.hush()
+                self._rung = True
             elif descriptor == self._maker:
                 self._maker_died = True
                 self._close_maker()
             else:
-                for place, watched in list(self._descriptors.items()):
-                    if watched == descriptor:
-                        self._forget(place)
-                        self._dead[place] = self._watched[place]
+                self._mourn(descriptor)
+
+    def hush(self) -> None:
+        """Forgets that the bell rang."""
+        if self._rung:
+            self._rung = False
+            self._attachment.hush()
+
+    def _mourn(self, descriptor: int) -> None:
+        for place, watched in list(self._descriptors.items()):
+            if watched == descriptor:
+                self._forget(place)
+                self._dead[place] = self._watched[place]
 
     def _close_maker(self) -> None:
         if self._maker is not None:

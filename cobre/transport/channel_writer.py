@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from cobre.errors import ChannelError
 from cobre.transport.channel_memory import (
     ASLEEP,
     ATTACHMENTS,
@@ -124,17 +125,19 @@ class MemoryWriter(ChannelWriter):
 
     def publish(self, data: Data, /, timeout: float | None = None, **metadata: Any) -> None:
         layout = self._array
+        if timeout is not None and timeout < 0.0:
+            timeout = 0.0  # less would be to try
         if metadata or type(data) is not _ARRAY or data.dtype is not layout.dtype or data.shape != layout.shape:
             self._publish(data, timeout, metadata, "publish")
             return
         # The quick way: an array like the one before, with nothing else.
-        offset = -1 if self._words[ENDED] or self._loan is not None else self._lane.quick(layout.size)
+        offset = -1 if self._loan is not None or self._words[ENDED] else self._lane.quick(layout.size)
         room = layout.places.get(offset)
         if room is None:
             self._publish(data, timeout, metadata, "publish")
             return
         room[...] = data
-        self._show(layout, offset, layout.size)
+        self._show(layout, offset)
 
     def try_publish(self, data: Data, /, **metadata: Any) -> bool:
         return self._publish(data, -1.0, metadata, "try_publish")
@@ -155,7 +158,7 @@ class MemoryWriter(ChannelWriter):
             self._array = layout
         if extension:
             self._memory[at + size : at + size + len(extension)] = extension
-        self._show(layout, offset, size, inline, len(extension))
+        self._show(layout, offset, inline, len(extension))
         return True
 
     def _check(self, kind: str, operation: str) -> None:
@@ -172,14 +175,14 @@ class MemoryWriter(ChannelWriter):
         """An array of this layout at that place of the ring."""
         known: Template | None = layout.places.get(offset)
         if known is None:
-            known = _ARRAY(layout.shape, layout.dtype, self._memory, self._start + offset).view(Template)
+            known = Template(layout.shape, layout.dtype, self._memory, self._start + offset)
             if len(layout.places) < PLACES:
                 layout.places[offset] = known
         return known
 
-    def _show(self, layout: Layout, offset: int, size: int, inline: bytes = b"", extension: int = 0) -> None:
-        """Publishes ``size`` bytes at ``offset`` of the ring, and the extension behind them."""
-        lane, words = self._lane, self._words
+    def _show(self, layout: Layout, offset: int, inline: bytes = b"", extension: int = 0, number: int = -1) -> None:
+        """Publishes what stands at ``offset`` of the ring, and the extension behind it; or the mark with a number."""
+        lane, words, memory = self._lane, self._words, self._memory
         tail = lane.tail
         slot = tail % self._capacity
         at = self._headers[slot]
@@ -187,17 +190,18 @@ class MemoryWriter(ChannelWriter):
         if now <= self._time:
             now = self._time + 1
         self._time = now
-        place = self._ring + offset
-        _pack(self._memory, at, size, place, tail, now, extension, len(inline), layout.number)
+        size = layout.size
+        # Of a mark the header says its number where others say where they begin.
+        place = self._ring + offset if number < 0 else number
+        _pack(memory, at, size, place, tail, now, extension, len(inline), layout.number)
         if self._shown[slot] is not layout:
-            self._memory[at + BLOCK_AT : at + SESSION_AT] = layout.block
+            memory[at + BLOCK_AT : at + SESSION_AT] = layout.block
             self._shown[slot] = layout
         if inline:
-            self._memory[at + INLINE_AT : at + INLINE_AT + len(inline)] = inline
+            memory[at + INLINE_AT : at + INLINE_AT + len(inline)] = inline
         if self._addresses >= 0:
             words[self._addresses + slot] = self._to
-        lane.starts[slot] = offset
-        lane.head = offset + (size + extension + 63 & -64)  # PIECE: a constant is quicker than a name
+        lane.put(tail, offset, offset + (size + extension + 63 & -64))  # PIECE: a constant is quicker than a name
         lane.tail = tail = tail + 1
         if self._fenced:
             self._attachment.fence()
@@ -233,10 +237,7 @@ class MemoryWriter(ChannelWriter):
         try:
             for address in readers:
                 self._to = address
-                offset = self._room.find(0, timeout, "mark")
-                # Of a mark the header says its number where others say where they begin.
-                self._show(self._mark, number - self._ring, 0)
-                self._lane.starts[(self._lane.tail - 1) % self._capacity] = self._lane.head = offset
+                self._show(self._mark, self._room.find(0, timeout, "mark"), number=number)
                 self._words[self._marks] += 1
         finally:
             self._to = 0
@@ -251,15 +252,15 @@ class MemoryWriter(ChannelWriter):
         format: str = "",
         timeout: float | None = None,
     ) -> MemoryLoan:
-        wish = self._wish
         layout = self._wished
-        if kind != "array" or dtype is not wish[1] or shape != wish[0]:
+        if kind != "array" or dtype is not self._wish[1] or shape != self._wish[0]:
             layout = self._loan_layout(shape, dtype, kind, rate, format)
         need = layout.size + _EXTENSION
-        offset = -1 if self._words[ENDED] or self._loan is not None else self._lane.quick(need)
+        offset = -1 if self._loan is not None or self._words[ENDED] else self._lane.quick(need)
         room = layout.places.get(offset)
         if room is None:
             self._check(kind, "loan")
+            timeout = timeout if timeout is None else max(0.0, timeout)
             offset = self._room.find(need + PIECE - 1 & -PIECE, timeout, "loan")
             room = self._place(layout, offset)
         self._loan = loan = MemoryLoan()
@@ -287,12 +288,15 @@ class MemoryWriter(ChannelWriter):
 
     def publish_loan(self, loan: MemoryLoan) -> None:
         """Shows readers what a loan was filled with, and what is to go with it."""
-        layout = loan.layout
-        self._loan = None
+        array, layout = loan.array, loan.layout
+        del loan.array
+        if getrefcount(array) != _ALONE:  # whoever keeps it cannot write any more to what readers see
+            array.setflags(write=False)
+        self._loan = loan.writer = None
         if self._words[ENDED]:
             self._room.refuse("publish")
         if loan.extra is None and not layout.extension:
-            self._show(layout, loan.offset, layout.size)
+            self._show(layout, loan.offset)
             return
         inline, extension = encode_metadata(layout, loan.metadata, "publish", self.name)
         if len(extension) > _EXTENSION:
@@ -306,7 +310,7 @@ class MemoryWriter(ChannelWriter):
         if extension:
             at = self._start + loan.offset + layout.size
             self._memory[at : at + len(extension)] = extension
-        self._show(layout, loan.offset, layout.size, inline, len(extension))
+        self._show(layout, loan.offset, inline, len(extension))
 
     def drop_loan(self) -> None:
         """Nothing comes of the loan: its room is what the next message takes."""
@@ -333,17 +337,13 @@ class MemoryLoan(Loan):
 
     def __getattr__(self, name: str) -> Any:
         if name == "array":
-            raise failure("Closed", "loan", "", "the loan has been published or dropped", "take another one")
+            raise _over()
         raise AttributeError(f"a loan has no {name!r}")
 
     def publish(self) -> None:
-        writer, array = self.writer, self.array
-        del self.array
-        if getrefcount(array) != _ALONE:  # whoever keeps it cannot write any more to what readers see
-            array.setflags(write=False)
-        self.writer = None
-        if writer is not None:
-            writer.publish_loan(self)
+        if self.writer is None:
+            raise _over()
+        self.writer.publish_loan(self)
 
     def drop(self) -> None:
         if self.writer is not None:
@@ -357,7 +357,11 @@ class MemoryLoan(Loan):
         if error is not None:
             self.drop()
         elif self.writer is not None:
-            self.publish()
+            self.writer.publish_loan(self)
+
+
+def _over() -> ChannelError:
+    return failure("Closed", "loan", "", "the loan has been published or dropped", "take another one")
 
 
 class _Gone:
@@ -378,7 +382,7 @@ class _Probe:
         self.array = object()
 
     def alone(self) -> int:
-        _, array = self, self.array
+        array, _ = self.array, self
         del self.array
         return getrefcount(array)
 

@@ -69,8 +69,8 @@ class Layout:
 
     kind: one of ``KINDS``. dtype, shape: of the array in it; text and bytes are arrays of bytes. rate: samples or
     frames a second. format: of the frames. block: this in the header. extension: what of it the header has no room for.
-    number: under which a reader may remember it, 0 for none. places: arrays of it
-    that the port has made before, by where they begin.
+    number: under which a reader may remember it, 0 for none. places: what the port
+    has made before to have arrays of it quickly, by where they begin.
     """
 
     __slots__ = ("block", "dtype", "extension", "format", "kind", "number", "places", "rate", "shape", "size")

@@ -133,6 +133,32 @@ def test_a_view_that_lives_is_named_and_its_memory_not_used_again() -> None:
         first.release()
 
 
+@pytest.mark.parametrize("to", ["all", "one"])
+def test_a_slice_of_any_message_keeps_its_memory(to: Any) -> None:
+    with Channel(capacity=3, to=to) as channel, channel.writer() as writer, channel.reader() as reader:
+        for value in range(1, 8):
+            writer.publish(np.full(100, value))
+            part = reader.receive(PATIENCE).data[10:20].reshape(2, 5)
+            for other in (100, 101):
+                writer.publish(np.full(100, other), timeout=PATIENCE)
+                assert reader.receive(PATIENCE).data[0] == other
+            assert (part == value).all()
+            del part
+            assert reader.try_receive() is None
+
+
+def test_messages_released_beside_a_kept_one_are_free() -> None:
+    with Channel(capacity=3, to="one") as channel, channel.writer() as writer, channel.reader() as reader:
+        writer.publish(np.zeros(10))
+        kept = reader.receive(PATIENCE).data
+        writer.publish(np.ones(10))
+        reader.receive(PATIENCE)
+        assert reader.try_receive() is None
+        del kept
+        assert reader.try_receive() is None
+        assert channel.statistics().occupancy == 0
+
+
 def test_a_reader_that_keeps_every_view_is_told_so_instead_of_waiting_for_ever() -> None:
     pool, channel = ThreadPoolExecutor(), Channel("kept", capacity=2)
     with pool, channel, channel.writer() as writer, channel.reader() as reader:
