@@ -81,6 +81,13 @@ Backend = Annotated[
         help="What the workers exchange data through; local is this process alone.",
     ),
 ]
+MaxRestarts = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        help="How often in an hour a lost worker may be replaced; the run goes on to the same bits.",
+    ),
+]
 
 
 @app.command()
@@ -107,6 +114,7 @@ def train(
     settings: Settings = None,
     workers: Workers = 1,
     backend: Backend = "auto",
+    max_restarts: MaxRestarts = 0,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -120,8 +128,10 @@ def train(
       cobre train my-case -o out --set training.tree_seed=7 --set training.selection.forward_passes=4
 
       cobre train my-case -o out --workers 4
+
+      cobre train my-case -o out --workers 4 --max-restarts 3
     """
-    request = runs.Request(case, parse_overrides(settings or ()), output, workers, backend)
+    request = runs.Request(case, parse_overrides(settings or ()), output, workers, backend, max_restarts=max_restarts)
     terminal = Terminal(json=json, quiet=quiet, verbose=verbose)
     end(terminal, lambda: runs.train(terminal, request))
 
@@ -144,6 +154,7 @@ def simulate(
     settings: Settings = None,
     workers: Workers = 1,
     backend: Backend = "auto",
+    max_restarts: MaxRestarts = 0,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -158,7 +169,7 @@ def simulate(
 
       cobre simulate my-case --policy out/policy -o other --no-strict
     """
-    request = runs.Request(case, parse_overrides(settings or ()), output, workers, backend)
+    request = runs.Request(case, parse_overrides(settings or ()), output, workers, backend, max_restarts=max_restarts)
     terminal = Terminal(json=json, quiet=quiet, verbose=verbose)
     end(terminal, lambda: runs.simulate(terminal, request, policy, strict))
 
@@ -171,6 +182,7 @@ def run(
     settings: Settings = None,
     workers: Workers = 1,
     backend: Backend = "auto",
+    max_restarts: MaxRestarts = 0,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -183,7 +195,7 @@ def run(
 
       cobre run my-case -o out --simulate --json > result.json
     """
-    request = runs.Request(case, parse_overrides(settings or ()), output, workers, backend)
+    request = runs.Request(case, parse_overrides(settings or ()), output, workers, backend, max_restarts=max_restarts)
     terminal = Terminal(json=json, quiet=quiet, verbose=verbose)
     end(terminal, lambda: runs.run(terminal, request, simulated))
 

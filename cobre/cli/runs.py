@@ -50,7 +50,8 @@ class Request:
     """A command's subject, where its output goes and who works on it.
 
     output: None for ``<case>-output`` in the current folder. workers, backend: as for ``cobre.train``. member: the rank
-    of a scheduler's run that this process is, with its ``work``, in place of workers of its own.
+    of a scheduler's run that this process is, with its ``work``, in place of workers of its own. max_restarts: as for
+    ``cobre.train``.
     """
 
     case: Path
@@ -60,6 +61,7 @@ class Request:
     backend: str = "auto"
     member: AsRank | None = None
     work: Work | None = None
+    max_restarts: int = 0
 
     @property
     def folder(self) -> Path:
@@ -131,7 +133,7 @@ def run(terminal: Terminal, request: Request, simulated: bool | None) -> ExitCod
 
 def _load(terminal: Terminal, request: Request, parts: tuple[str, ...]) -> Case:
     """The case, with its warnings on stderr; the output folder is looked at first, before any work."""
-    resolve_placement(request.backend, request.workers)
+    resolve_placement(request.backend, request.workers, max_restarts=request.max_restarts)
     RunFolder(request.folder, parts).discard_if_empty()
     return load(terminal, request)
 
@@ -163,6 +165,7 @@ def train_shown(terminal: Terminal, interrupts: Interrupts, case: Case, request:
                 backend=request.backend,
                 num_workers=request.workers,
                 output_directory=request.folder,
+                max_restarts=request.max_restarts,
             )
     except IOError as error:
         if error.result is not None:
@@ -196,6 +199,7 @@ def simulate_shown(
                 backend=request.backend,
                 num_workers=request.workers,
                 output_directory=request.folder,
+                max_restarts=request.max_restarts,
                 strict=strict,
             )
     except ValidationError as error:
@@ -214,7 +218,8 @@ def _observed(
         interrupts.tell = display.tell
 
         def observe(event: ProgressEvent) -> object:
-            display.show(event)
+            if event.restart is None:  # that is a warning in the log already
+                display.show(event)
             return not interrupts.requested
 
         yield observe

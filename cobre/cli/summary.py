@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
@@ -64,6 +65,7 @@ def training_lines(case: Case, result: TrainingResult) -> Lines:
         ("gap", percent(result.final_gap)),
         ("cuts", f"{result.total_cuts:,}"),
         ("training time", _time(result)),
+        *_restarts(result),
     ]
 
 
@@ -74,6 +76,7 @@ def simulation_lines(result: SimulationResult) -> Lines:
         ("mean cost", amount(result.mean_cost)),
         ("deviation", amount(result.std_cost, result.mean_cost)),
         ("simulation time", _time(result)),
+        *_restarts(result),
     ]
 
 
@@ -92,6 +95,7 @@ def training_record(case: Case, result: TrainingResult) -> dict[str, Any]:
         "cuts": result.total_cuts,
         "wall_time_ms": result.wall_time_ms,
         "solver_time_ms": round(1000.0 * result.solver.seconds),
+        "restarts": [asdict(restart) for restart in result.restarts],
         "files": _names(result.output_files),
     }
 
@@ -105,12 +109,21 @@ def simulation_record(result: SimulationResult) -> dict[str, Any]:
         "std_cost": result.std_cost,
         "wall_time_ms": result.wall_time_ms,
         "solver_time_ms": round(1000.0 * result.solver.seconds),
+        "restarts": [asdict(restart) for restart in result.restarts],
         "files": _names(result.output_files),
     }
 
 
 def _names(files: tuple[Path, ...]) -> list[str]:
     return [str(file) for file in files]
+
+
+def _restarts(result: TrainingResult | SimulationResult) -> Lines:
+    """The last loss of a worker, where there was any."""
+    if not result.restarts:
+        return []
+    last = result.restarts[-1]
+    return [("restarts", f"{last.number:,}, the last because {last.reason}")]
 
 
 def _time(result: TrainingResult | SimulationResult) -> str:

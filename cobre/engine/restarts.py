@@ -58,7 +58,7 @@ class Restarts:
             return None
         seconds = time.monotonic() - self._failed_at
         last = self._told[-1] = replace(self._told[-1], resumed_after=notice.completed, seconds=seconds)
-        log.warning("restart %d: going on after %d, %.2f s later", last.number, notice.completed, seconds)
+        log.info("restart %d: going on after %d, %.2f s later", last.number, notice.completed, seconds)
         return last
 
     def _note(self, error: WorkerError) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import signal
@@ -125,8 +126,14 @@ def test_an_environment_that_is_no_ranks_is_refused(
 
 
 def test_workers_of_the_command_line(case: Path, tmp_path: Path) -> None:
-    outcome = finish(start("run", case, "-o", tmp_path / "two", *SIMULATED, "--workers", 2, "--backend", "tcp"))
+    """One of them is lost, and replaced."""
+    placed = ("--workers", 2, "--backend", "tcp", "--max-restarts", 1)
+    fault = json.dumps({"rank": 1, "how": "SIGKILL", "when": "backward", "iteration": 2})
+    given = {"env": environment() | {"COBRE_FAULTS": fault}}
+    outcome = finish(start("run", case, "-o", tmp_path / "two", *SIMULATED, *placed, **given))
     assert outcome.code == 0, outcome.err
+    assert "restart 1 of at most 1: worker 1 (pid" in outcome.err
+    assert "was ended by SIGKILL" in outcome.out
     assert "worker 0" in outcome.err
     assert "computing" in outcome.err
     assert finish(start("run", case, "-o", tmp_path / "one", *SIMULATED)).code == 0
@@ -151,3 +158,5 @@ def test_workers_that_cannot_be_are_refused_before_the_case_is_read(cli: Cli, tm
         assert outcome.code == 3
         assert str(arguments[1]) in outcome.err
     assert cli("train", tmp_path / "none", "--workers", "many").code == 2
+    outcome = cli("train", tmp_path / "none", "--max-restarts", 2)
+    assert (outcome.code, "this run has none" in outcome.err) == (3, True)

@@ -48,6 +48,9 @@ WRONG: list[tuple[Any, str, str]] = [
     (GOOD | {"where": "here"}, "SchemaViolation", "where"),
     ([GOOD, "raise"], "TypeMismatch", "[1]"),
     (GOOD | {"rank": 2}, "OutOfRange", "rank"),
+    (GOOD | {"life": 0}, "OutOfRange", "life"),
+    (GOOD | {"each": 1}, "TypeMismatch", "each"),
+    (GOOD | {"each": True, "life": 2}, "IncompatibleSettings", "life"),
 ]
 
 
@@ -97,6 +100,20 @@ def test_it_happens_once_and_where_it_was_asked_for() -> None:
     reached("forward", iteration=2, stage=3)
     with pytest.raises(ValueError, match="injected"):
         reached("backward", iteration=2, stage=7)
+
+
+def test_a_fault_is_of_one_process_of_the_rank_or_of_each() -> None:
+    second, each = {"life": 2, "when": "forward"}, {"each": True, "when": "bound"}
+    text = json.dumps([GOOD, GOOD | second, GOOD | each])
+    for life, points in enumerate((["backward", "bound"], ["bound", "forward"], ["bound"]), 1):
+        reached, raised = faults.arm(1, text, life), []
+        for point in ("forward", "backward", "bound", "forward", "backward", "bound"):
+            try:
+                reached(point, iteration=1, stage=1)
+            except ValueError:
+                raised.append(point)
+        assert sorted(set(raised)) == points
+        assert raised.count("bound") == 2  # again and again
 
 
 def test_a_fault_at_a_point_that_never_comes_does_nothing() -> None:
