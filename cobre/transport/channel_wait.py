@@ -324,7 +324,7 @@ class Peers:
         except OSError as error:
             what = f"process {who.process} cannot be watched"
             raise refused(error, "wait", self._attachment.name, what) from None
-        if started_at(who.process) != who.started:  # another process has that number by now
+        if who.started and started_at(who.process) not in (who.started, 0):  # another process has that number by now
             os.close(descriptor)
             return None
         return descriptor
