@@ -278,6 +278,7 @@ class MemoryReader(ChannelReader):
                 if not self._attachment.closed:
                     found = self._take()
         finally:
+            error = None  # it refers to this frame when it was raised
             if self._armed and not self._attachment.closed:
                 self._disarm()
         return found
