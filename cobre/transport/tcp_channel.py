@@ -66,7 +66,7 @@ class TcpChannel:
         this host has not; TooManyFiles.
         """
         count = max(readers, 1) if isinstance(readers, int) else 1  # what cannot be is refused below
-        found = [split_address(text, name) for text in addresses or [LOOPBACK] * count]
+        found = [split_address(text, name) for text in addresses] if addresses else [(LOOPBACK, 0)] * count
         settings = Settings(
             name=name,
             writers=writers,

@@ -16,6 +16,7 @@ from cobre.transport.tcp_channel_wire import Frame, pack_prefix
 __all__ = ["Outlets"]
 
 _PAUSE = 0.1  # seconds
+_LOOK = 0.5  # seconds between looks whether a reader has been called for long enough
 _Selector: Any = getattr(selectors, "EpollSelector", None) or getattr(selectors, "KqueueSelector", None)
 """What can be waited on itself."""
 
@@ -82,6 +83,8 @@ class Outlets:
         pauses = [pause for outlet in self._all if (pause := outlet.pause()) is not None]
         if seconds is not None:
             pauses.append(seconds)
+        if any(outlet.state == "calling" for outlet in self._all):
+            pauses.append(min(_LOOK, self._settings.connect_timeout))  # who does not answer says nothing of it either
         self._selector.select(min(pauses) if pauses else None)
         if self._ended is None:
             self._bell.take()

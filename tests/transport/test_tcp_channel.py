@@ -113,6 +113,20 @@ def test_a_reader_that_does_not_come_is_unreachable() -> None:
         writer.abandon()
 
 
+def test_a_reader_that_does_not_answer_is_unreachable() -> None:
+    """The system of its host takes the call; its process does not, and nothing happens that would wake a writer."""
+    with TcpChannel("silent", connect_timeout=0.2) as channel, socket.socket() as silent:
+        host, _, port = channel.addresses[0].partition(":")
+        silent.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        silent.bind((host, int(port)))
+        silent.listen()
+        writer = channel.writer()
+        with pytest.raises(ChannelError) as caught:
+            writer.publish("x")
+        assert kind_of(caught) == "Unreachable"
+        writer.abandon()
+
+
 def test_a_writer_goes_on_while_its_reader_computes(channel: TcpChannel) -> None:
     """All that there is room for is taken in, far more than a socket holds, though nobody receives."""
     big = TcpChannel("big", capacity=3, bytes=100 << 20)
