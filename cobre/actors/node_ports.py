@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from cobre.actors.node_failures import nearest, pipeline_error, size_of, too_large
 from cobre.actors.node_plan import Lost, NodePlan
 from cobre.errors import ChannelError
+from cobre.supervisor.board import WAITING
 from cobre.transport.channel_ports import ChannelReader, ChannelWriter, wait
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ class _Ends:
     """What both sides have: the board on which is written that the node waits, and for how long it did."""
 
     def __init__(self, board: Board, hook: Hook | None) -> None:
-        self._board, self._hook = board, hook
+        self._hook = hook
+        self._words = board.words  # written to directly: between two nodes, every call counts
         self.lost: Lost | None = None
 
     def _failed(self, error: ChannelError) -> NoReturn:
@@ -70,7 +72,8 @@ class Inlets(_Ends):
         ]
         self._open = list(self._all)
         self._current: _Inlet | None = None
-        self._waiting = 0
+        self._waited, self._waiting = 0, board.place("waiting")
+        self._board = board
         if plan.restarts:
             for inlet in self._all:
                 board.mark(inlet.words[0], inlet.begun)
@@ -83,11 +86,12 @@ class Inlets(_Ends):
 
     def receive(self) -> Message | None:
         """The next message, or None when all channels have ended. Raises LostChannel, ChannelError ViewAlive."""
-        board = self._board
-        if self._hook is not None:
-            self._hook("waiting")
+        words, hook = self._words, self._hook
+        words[self._waiting] = self._waited
+        if hook is not None:
+            hook("waiting")
         began = perf_counter_ns()
-        board.waiting = True
+        words[WAITING] = 1
         try:
             while self._open:
                 message = self._next()
@@ -101,11 +105,10 @@ class Inlets(_Ends):
                 return message
             return None
         finally:
-            board.waiting = False
-            self._waiting += perf_counter_ns() - began
-            board.mark("waiting", self._waiting)
-            if self._hook is not None:
-                self._hook("")
+            words[WAITING] = 0
+            self._waited += perf_counter_ns() - began
+            if hook is not None:
+                hook("")
 
     def _next(self) -> Message | None:
         inlets = self._open
@@ -180,7 +183,8 @@ class Outlets(_Ends):
             if hasattr(writer, "connect"):  # over tcp: all readers listen by now
                 writer.connect()
         self._only = next(iter(self._writers.values())) if len(self._writers) == 1 else None
-        self.spent = self._sent = 0
+        self.spent = self._sent = self._began = 0
+        self._blocked, self._at_sent = board.place("blocked"), board.place("sent")
 
     def emit(self, data: Any, port: str | None = None, metadata: Mapping[str, Any] = _NONE) -> None:
         """Publishes at a port (None: the only one). Raises PipelineError UnknownPort, ChannelError, LostChannel."""
@@ -189,21 +193,13 @@ class Outlets(_Ends):
             raise self._unknown(port)
         if self._most is not None and size_of(data) > self._most:
             raise too_large(size_of(data), self._most, str(port or ""), self._name)
-        board = self._board
-        if self._hook is not None:
-            self._hook("publishing")
-        board.waiting = True
-        began = perf_counter_ns()
+        self._begin()
         try:
             writer.publish(data, **metadata)
         except ChannelError as error:
             self._failed(error)
         finally:
-            self.spent += perf_counter_ns() - began
-            board.waiting = False
-            board.mark("blocked", self.spent)
-            if self._hook is not None:
-                self._hook("")
+            self._end()
         self._count()
 
     def loan(self, shape: Any, dtype: Any, port: str | None, metadata: Mapping[str, Any]) -> _Lent:
@@ -211,36 +207,43 @@ class Outlets(_Ends):
         writer = self._only if port is None else self._writers.get(port)
         if writer is None:
             raise self._unknown(port)
-        if self._hook is not None:
-            self._hook("publishing")
-        self._board.waiting = True
-        began = perf_counter_ns()
+        self._begin()
         try:
             loan = writer.loan(shape, dtype)
         except ChannelError as error:
             self._failed(error)
         finally:
-            self.spent += perf_counter_ns() - began
-            self._board.waiting = False
-            self._board.mark("blocked", self.spent)
-            if self._hook is not None:
-                self._hook("")
+            self._end()
         if self._most is not None and loan.array.nbytes > self._most:
             loan.drop()
             raise too_large(loan.array.nbytes, self._most, str(port or ""), self._name)
-        loan.metadata.update(metadata)
+        if metadata:
+            loan.metadata.update(metadata)
         return _Lent(loan, self)
+
+    def _begin(self) -> None:
+        if self._hook is not None:
+            self._hook("publishing")
+        self._words[WAITING] = 1
+        self._began = perf_counter_ns()
+
+    def _end(self) -> None:
+        self.spent += perf_counter_ns() - self._began
+        self._words[WAITING] = 0
+        self._words[self._blocked] = self.spent
+        if self._hook is not None:
+            self._hook("")
 
     def mark(self, number: int) -> None:
         """Hands a mark on to all outputs."""
         for writer in self._writers.values():
-            self._board.waiting = True
+            self._words[WAITING] = 1
             try:
                 writer.mark(number)
             except ChannelError as error:
                 self._failed(error)
             finally:
-                self._board.waiting = False
+                self._words[WAITING] = 0
 
     def close(self) -> None:
         """Closes them: nothing more will come."""
@@ -262,7 +265,7 @@ class Outlets(_Ends):
 
     def _count(self) -> None:
         self._sent += 1
-        self._board.mark("sent", self._sent)
+        self._words[self._at_sent] = self._sent
 
     def _unknown(self, port: str | None) -> Exception:
         known = [*self._writers]
@@ -276,11 +279,15 @@ class Outlets(_Ends):
 class _Lent:
     """A loan that the node's counters know of. array, metadata: to be filled."""
 
-    __slots__ = ("_loan", "_outlets", "array", "metadata")
+    __slots__ = ("_loan", "_outlets", "array")
 
     def __init__(self, loan: Loan, outlets: Outlets) -> None:
         self._loan, self._outlets = loan, outlets
-        self.array, self.metadata = loan.array, loan.metadata
+        self.array = loan.array
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        return self._loan.metadata
 
     def __enter__(self) -> _Lent:
         return self

@@ -11,6 +11,7 @@ from cobre.actors.node_plan import Lost, NodePlan, Reached, Traffic
 from cobre.actors.node_ports import Inlets, LostChannel, Outlets
 from cobre.actors.node_results import Results
 from cobre.actors.node_states import NUMBERS, NodeState
+from cobre.supervisor.board import BEATS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +31,6 @@ class Work:
         self._plan, self._node, self._coroutines, self._hook = plan, node, coroutines, hook
         self._board, self._interrupted = context().board, context().interrupted
         self._results = Results(plan.name, coroutines)
-        self._received = self._busy = 0
         places, self._channels = pickle.loads(plan.ends)
         self._inlets = Inlets(plan, places, self._board, hook)
         self._outlets: Outlets = None  # type: ignore[assignment]  # until it is connected
@@ -81,9 +81,10 @@ class Work:
         self._inlets.close()
 
     def _read(self) -> None:
-        inlets, outlets, board = self._inlets, self._outlets, self._board
+        inlets, outlets, words = self._inlets, self._outlets, self._board.words
+        state, received, busy = (self._board.place(name) for name in ("state", "received", "busy"))
         process, send, hook = self._node.process, self._results.send, self._hook
-        restarts = self._plan.restarts
+        restarts, count, worked = self._plan.restarts, 0, 0
         while True:
             message = inlets.receive()
             if message is None:
@@ -91,22 +92,20 @@ class Work:
             if message.kind == "mark":
                 self._pass(inlets.marked(message))
                 continue
-            board.mark("state", _PROCESSING)
+            words[state] = _PROCESSING
             if restarts:
                 inlets.begin(message)
-            board.beat()
-            self._received += 1
-            board.mark("received", self._received)
+            words[BEATS] += 1
+            words[received] = count = count + 1
             if hook is not None:
-                hook("processing", message=self._received)
+                hook("processing", message=count)
             published, began = outlets.spent, perf_counter_ns()
             result = process(message)
             if result is not None:
                 send(result, outlets)
-            self._busy += perf_counter_ns() - began - (outlets.spent - published)
-            board.mark("busy", self._busy)
+            words[busy] = worked = worked + perf_counter_ns() - began - (outlets.spent - published)
             del message, result  # views of this message must be gone before the next is received
-            board.mark("state", _READY)
+            words[state] = _READY
 
     def _pass(self, mark: int | None) -> None:
         """Hands on a mark that has come on all channels."""

@@ -6,10 +6,10 @@ import mmap
 import os
 from collections.abc import Sequence
 
-__all__ = ["Board"]
+__all__ = ["BEATS", "WAITING", "Board"]
 
 _BYTES = 4096  # a page, the same on every system that maps more at once
-_BEATS, _WAITING, _BUSY, _MARKS = 0, 1, 2, 3
+BEATS, WAITING, _BUSY, _MARKS = 0, 1, 2, 3
 
 
 class Board:
@@ -28,11 +28,20 @@ class Board:
 
     def beat(self) -> None:
         """Says that the process goes on."""
-        self._words[_BEATS] += 1
+        self._words[BEATS] += 1
 
     def mark(self, name: str, value: int) -> None:
         """Writes a free word. Raises KeyError for a name that the process was not started with."""
         self._words[self._places[name]] = value
+
+    @property
+    def words(self) -> memoryview:
+        """All words, for a process that cannot spend a call on each: those of ``place`` and ``WAITING`` are its own."""
+        return self._words
+
+    def place(self, name: str) -> int:
+        """Where a free word stands among ``words``. Raises KeyError."""
+        return self._places[name]
 
     def marks(self) -> dict[str, int]:
         """The free words by name; 0 where nothing was written."""
@@ -41,16 +50,16 @@ class Board:
     @property
     def beats(self) -> int:
         """How often ``beat`` was called."""
-        return self._words[_BEATS]
+        return self._words[BEATS]
 
     @property
     def waiting(self) -> bool:
         """Whether the process waits for others, so that standing still is not its fault."""
-        return bool(self._words[_WAITING])
+        return bool(self._words[WAITING])
 
     @waiting.setter
     def waiting(self, value: bool) -> None:
-        self._words[_WAITING] = value
+        self._words[WAITING] = value
 
     @property
     def busy(self) -> bool:
