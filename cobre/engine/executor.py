@@ -73,7 +73,9 @@ class Executor:
         self._runs = self._generation = 0
         self._lives = [0] * size
         self.replaced: list[int] = []
-        """Ranks that have a new process since the last failure of a call, or since they met last."""
+        """Ranks that have a new process because of the last failure."""
+        self.failed_at = 0.0
+        """When the first failure of the last call that failed was heard of, by time.monotonic()."""
         self._system = ActorSystem(together=not lasting)
         try:
             self._workers: list[ActorHandle] = [self._spawn(rank) for rank in range(size)]
@@ -119,6 +121,7 @@ class Executor:
     def meet(self) -> None:
         """Forms the group, unless there is one. Raises WorkerError."""
         if self._lasting:
+            self.replaced = []
             self._fill(())
         if self._formed:
             return
@@ -219,6 +222,8 @@ class Executor:
             memory = seen.latest.memory_bytes if seen.latest else None
             failure = Failure(rank, error, seen.pid, memory, where(worker.marks()))
             with self._lock:
+                if not self._failures:
+                    self.failed_at = time.monotonic()
                 self._failures.append(failure)
             self._relay.wake()
             if not is_echo(failure):

@@ -35,7 +35,6 @@ class Restarts:
         self._told: deque[WorkerRestarted] = deque(maxlen=_REMEMBERED)
         self._places: deque[object] = deque(maxlen=_IN_A_ROW)
         self._number = 0
-        self._failed_at = 0.0
 
     @property
     def all(self) -> tuple[WorkerRestarted, ...]:
@@ -49,14 +48,13 @@ class Restarts:
                 self._executor.meet()
                 return attempt()
             except WorkerError as error:
-                self._failed_at = time.monotonic()
                 self._note(error)
 
     def resumed(self, notice: Notice) -> WorkerRestarted | None:
         """All go on, or begin; the restart that this completes, if one does. In the thread that hears from workers."""
         if not isinstance(notice, Resumed) or not self._told or self._told[-1].seconds is not None:
             return None
-        seconds = time.monotonic() - self._failed_at
+        seconds = time.monotonic() - self._executor.failed_at
         last = self._told[-1] = replace(self._told[-1], resumed_after=notice.completed, seconds=seconds)
         log.info("restart %d: going on after %d, %.2f s later", last.number, notice.completed, seconds)
         return last
@@ -69,7 +67,7 @@ class Restarts:
         if len(self._places) == _IN_A_ROW and len(set(self._places)) == 1 and self._places[0] is not None:
             told = f"the {_IN_A_ROW}rd failure in a row at the same place, where another attempt would fail too"
             raise self._final(error, "same place", told, error.suggestion)
-        if not self._count.allows(deliberate=False, exit_code=None, at=self._failed_at):
+        if not self._count.allows(deliberate=False, exit_code=None, at=self._executor.failed_at):
             limit, period = self._policy.limit, self._policy.period
             told = f"the run was restarted {limit} times within {period:g} s, and is given up"
             raise self._final(error, "limit", told, f"{error.suggestion}; or allow more restarts (max_restarts)")

@@ -162,7 +162,5 @@ class OnWorkers:
         if not self._policy.limit:
             yield None
             return
-        try:
-            yield secrets.token_hex(8)
-        finally:
-            self._executor.forget()
+        yield secrets.token_hex(8)
+        self._executor.forget()

@@ -212,15 +212,17 @@ class Worker:
 
     def forget(self) -> None:
         """Lets go of what is kept of a job."""
-        self._held: tuple[str, list[Any]] = ("", [])
+        self._held: tuple[str | None, list[Any]] = (None, [])
 
     def _loaded(self, job: str | None, *values: Any) -> list[Any]:
         """The values, opened; those of the job that is tried again are here already."""
-        if job is None:
-            return [_opened(value) for value in values]
-        if self._held[0] != job:
-            self._held = job, [_opened(value) for value in values]
-        return self._held[1]
+        if job is not None and self._held[0] == job:
+            return self._held[1]
+        self.forget()
+        loaded = [_opened(value) for value in values]
+        if job is not None:
+            self._held = job, loaded
+        return loaded
 
     def _write(self, consume: Callable[[SimulatedBlock, int], None], block: SimulatedBlock, number: int) -> None:
         self._position.reach("writing", number + 1)

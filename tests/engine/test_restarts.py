@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from cobre.engine import restarts
 from cobre.engine.dialogue import Notice, Resumed
 from cobre.engine.restarts import Restarts
 from cobre.errors import CobreError, CommError, SolverError, WorkerError
 from cobre.supervisor import RestartPolicy
-
-
-class Clock:
-    now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 class Crew:
@@ -26,6 +19,7 @@ class Crew:
 
     replaced = (1,)
     meetings = 0
+    failed_at = 100.0
 
     def meet(self) -> None:
         self.meetings += 1
@@ -71,10 +65,8 @@ def test_a_loss_is_tried_again_and_told() -> None:
 
 
 def test_where_it_went_on_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
-    monkeypatch.setattr(restarts, "time", clock)
     tried, _ = run(RestartPolicy("failure", 3), *several(4))
-    clock.now += 0.5
+    monkeypatch.setattr(time, "monotonic", lambda: 100.5)
     assert tried.resumed(Notice()) is None
     found = tried.resumed(Resumed(3))
     assert found == tried.all[0]
@@ -122,13 +114,11 @@ def test_past_the_limit_all_of_them_are_told() -> None:
     assert str(error.suggestion).startswith("look; or allow more")
 
 
-def test_the_limit_is_one_of_a_period(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
-    monkeypatch.setattr(restarts, "time", clock)
+def test_the_limit_is_one_of_a_period() -> None:
     crew, left = Crew(), several(1, 2, 3, 4)
 
     def attempt() -> list[Any]:
-        clock.now += 20.0
+        crew.failed_at += 20.0
         if left:
             raise left.pop(0)
         return []
