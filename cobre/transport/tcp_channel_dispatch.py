@@ -106,7 +106,7 @@ class ToOne:
     def close(self, frame: Frame, words: bytes) -> None:
         """Returns when all messages have been handed out or, where that takes long, leaves the rest to the thread."""
         self._farewell = frame, words
-        self._outlets.wake()
+        self._outlets.wake()  # nothing, where the thread has seen it by now
         self._thread.join(LINGER)
 
     def _wait(self, operation: str, deadline: float | None, condition: Callable[[], bool]) -> bool:
@@ -133,6 +133,7 @@ class ToOne:
     def _run(self) -> None:
         patience: float | None = None
         while True:
+            farewell = self._farewell  # before readers are heard: what they said until then counts
             for outlet in self._outlets:
                 outlet.go_on()
             with self._changed:
@@ -142,7 +143,6 @@ class ToOne:
                 if self._watched:
                     self._watched = False
                     self._news.ring()
-                farewell = self._farewell
                 over = not self._queue or self._outlets.ended is not None or not self._outlets.left
                 reached = any(outlet.state == "open" for outlet in self._outlets)
             if farewell is not None:

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import sys
+import threading
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -108,7 +109,7 @@ class Settings:
 class Bell:
     """A descriptor that is readable while something stands to be taken: once for each time that it was rung.
 
-    Any thread may ring; one takes.
+    Any thread may ring, also after it was closed, when it is nothing; one takes.
     """
 
     def __init__(self) -> None:
@@ -120,12 +121,15 @@ class Bell:
             os.set_blocking(self._near, False)
             os.set_blocking(self._far, False)
             self._stroke = b"!"
+        self._lock = threading.Lock()  # a number that was given back may be somebody else's at once
 
     def fileno(self) -> int:
         return self._near
 
     def ring(self) -> None:
-        os.write(self._far, self._stroke)
+        with self._lock:
+            if self._far >= 0:
+                os.write(self._far, self._stroke)
 
     def take(self) -> bool:
         """Whether it had been rung: once less, from now on."""
@@ -136,8 +140,10 @@ class Bell:
         return True
 
     def close(self) -> None:
-        for number in {self._near, self._far}:
-            os.close(number)
+        with self._lock:
+            for number in {self._near, self._far} - {-1}:
+                os.close(number)
+            self._near = self._far = -1
 
 
 def split_address(text: str, name: str = "") -> tuple[str, int]:
