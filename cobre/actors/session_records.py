@@ -68,7 +68,7 @@ class NodeStatus:
 @dataclass(frozen=True)
 class SessionMetrics:
     """The whole. processes: that live now. memory_bytes: resident, all together, as last sampled. channel_bytes: shared
-    memory that the channels reserve. messages: published on all channels, marks included. seconds: since the start.
+    memory that the channels reserve. messages: published on all channels. seconds: since the start.
     ready_seconds: from the start until all nodes were ready; None before that.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -265,6 +266,26 @@ def test_progress_and_times() -> None:
     assert stages[-1] == "ready"
     assert ("slow", "connecting", 0.25, "a quarter") in heard
     assert session.state == "stopped"
+
+
+def test_places_over_tcp() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    made = Pipeline().add_node("a", Pass).add_node("b", Pass).connect("a", "b")
+    with made.session(transport="tcp", addresses={"b.in": f"127.0.0.1:{port}"}) as session:
+        with pytest.raises(OSError, match="in use"), socket.socket() as stranger:
+            stranger.bind(("127.0.0.1", port))
+        assert [message.data for message in session.run(["x", "y"])] == ["x", "y"]
+        assert session.channels()["a.out"].messages == 2
+    assert session.channels()["a.out"].messages == 2
+    made.add_node("c", Join).connect("a", "c.left").connect("b", "c.left").entry("c.right")
+    for wrong, kind in (
+        ({"b.inn": "127.0.0.1:1"}, "UnknownPort"),
+        ({"c.left": "127.0.0.1:1"}, "BadConfig"),
+        ({"b.in": "192.0.2.1:1"}, "NotSupported"),
+        ({"b.in": "127.0.0.1:x"}, "OutOfRange"),
+    ):
+        refused(kind, lambda wrong=wrong: made.session(transport="tcp", addresses=wrong).start())
 
 
 def test_limits() -> None:

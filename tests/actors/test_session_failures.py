@@ -23,7 +23,7 @@ SOON = 20.0  # seconds; a guard against hanging
 
 def chain(middle: type = Pass, *arguments: Any, **options: Any) -> Pipeline:
     made = Pipeline(capacity=2).add_node("first", Pass).add_node("bad", middle, *arguments, **options)
-    return made.add_node("last", Pass).connect("first", "bad").connect("bad", "last")
+    return made.connect("first", "bad")
 
 
 def failure(act: Any) -> NodeError:
@@ -54,7 +54,7 @@ def test_a_node_that_cannot_be_made(where: str) -> None:
     assert heard[-1][:2] == ("bad", "failed")
     assert session.state == "stopped"
     assert session.status()["bad"].state == "error"
-    assert session.status()["last"].state == "stopped"
+    assert session.status()["first"].state == "stopped"
     assert session.error is error
 
 
@@ -131,21 +131,22 @@ def test_callers_that_are_blocked_are_woken() -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "when", "kind", "exit_code", "signal_name"),
+    ("how", "when", "kind", "exit_code", "signal_name", "transport"),
     [
-        ("SIGKILL", "initializing", "Died", None, "SIGKILL"),
-        ("raise-cobre", "initializing", "InitFailed", None, None),
-        ("exit", "processing", "Died", 3, None),
-        ("SIGSEGV", "waiting", "Died", None, "SIGSEGV"),
-        ("raise", "publishing", "Failed", None, None),
-        ("system-exit", "stopping", "Died", 4, None),
-        ("unpicklable-error", "processing", "Failed", None, None),
+        ("SIGKILL", "initializing", "Died", None, "SIGKILL", "shm"),
+        ("raise-cobre", "initializing", "InitFailed", None, None, "tcp"),
+        ("exit", "processing", "Died", 3, None, "tcp"),
+        ("SIGSEGV", "waiting", "Died", None, "SIGSEGV", "shm"),
+        ("raise", "publishing", "Failed", None, None, "shm"),
+        ("SIGKILL", "publishing", "Died", None, "SIGKILL", "tcp"),
+        ("system-exit", "stopping", "Died", 4, None, "shm"),
+        ("unpicklable-error", "processing", "Failed", None, None, "shm"),
     ],
 )
-def test_faults(how: str, when: str, kind: str, exit_code: int | None, signal_name: str | None) -> None:
+def test_faults(how: str, when: str, kind: str, exit_code: int | None, signal_name: str | None, transport: str) -> None:
     made = chain()
     with faults.inject(node="bad", how=how, when=when):
-        session = made.session()
+        session = made.session(transport=transport)
 
         def run() -> None:
             with session:
@@ -162,7 +163,7 @@ def test_faults(how: str, when: str, kind: str, exit_code: int | None, signal_na
     assert (error.kind, error.exit_code, error.signal) == (kind, exit_code, signal_name), error
     status = session.status()
     assert status["bad"].state == "error"
-    assert {status[name].exit for name in ("first", "last")} <= {"killed(SIGKILL)", "normal"}
+    assert status["first"].exit in ("killed(SIGKILL)", "normal")
 
 
 def test_a_fault_at_a_certain_message() -> None:
