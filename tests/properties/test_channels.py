@@ -23,7 +23,7 @@ from cobre.transport.channel_ports import ChannelReader, ChannelWriter
 from cobre.transport.tcp_channel import TcpChannel
 
 PATIENCE = 60.0
-MANY, FEW = settings().max_examples // 2, settings().max_examples // 6  # in shared memory, over tcp
+MANY, FEW = settings().max_examples * 2 // 5, settings().max_examples // 6  # in shared memory, over tcp
 SIZES = (0, 1, 60, 700, 700, 3000, 9000)  # bytes of a message, where each writer may have 20,000
 OFTEN = ("publish", "publish", "metadata", "loan", "receive", "receive", "keep", "keep", "forget")
 SELDOM = ("drop a loan", "mark", "empty", "release", "close a writer", "give up", "close a reader", "leave")
