@@ -168,7 +168,11 @@ class Memory:
 
     def lock_claims(self) -> bool:
         """Whether this process may claim messages now: ``unlock_claims`` soon."""
-        return lock_byte(self.descriptor, _CLAIMING)
+        try:
+            fcntl.fcntl(self.descriptor, _SET_LOCK, _LOCK_CLAIMS)
+        except (BlockingIOError, PermissionError):  # as systems differ
+            return False
+        return True
 
     def unlock_claims(self) -> None:
         fcntl.fcntl(self.descriptor, _SET_LOCK, _UNLOCK_CLAIMS)
@@ -219,6 +223,7 @@ class Memory:
             self.descriptor = -1
 
 
+_LOCK_CLAIMS = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, _CLAIMING, 1, 0)
 _UNLOCK_CLAIMS = struct.pack(_FLOCK, fcntl.F_UNLCK, os.SEEK_SET, _CLAIMING, 1, 0)
 
 

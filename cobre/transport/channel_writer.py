@@ -152,7 +152,9 @@ class MemoryWriter(ChannelWriter):
         if offset < 0:
             return False
         at = self._start + offset
-        if size:
+        if layout.kind in ("text", "bytes"):  # of another length each time
+            self._memory[at : at + size] = source
+        elif size:
             self._place(layout, offset)[...] = source
         if layout.kind == "array" and not layout.extension:
             self._array = layout

@@ -58,8 +58,10 @@ header, number of the layout (0: look at it). Of a mark, which has no payload, "
 _BLOCK = struct.Struct("dBBBB4x16s8Q24s")
 _ELSEWHERE = 255  # the shape or the dtype stands in the extension
 _REMEMBERED = 1024  # layouts of a port
+_LENGTHS = 256  # of these, lengths of text and bytes
 _DIMENSIONS, _DTYPE_BYTES, _FORMAT_BYTES = 8, 24, 16
 _BYTE = np.dtype(np.uint8)
+_as_json = json.JSONEncoder(separators=(",", ":")).encode
 
 assert FRONT.size == BLOCK_AT and BLOCK_AT + _BLOCK.size == SESSION_AT  # noqa: PT018
 
@@ -146,10 +148,10 @@ class Layouts:
             return self.get("array", data.dtype, data.shape, 0.0, "", operation), data
         if isinstance(data, str):
             source = np.frombuffer(data.encode(), _BYTE)
-            return Layout("text", _BYTE, source.shape), source
+            return self._of_bytes("text", len(source)), source
         if isinstance(data, bytes | bytearray | memoryview):
             source = np.frombuffer(data, _BYTE)
-            return Layout("bytes", _BYTE, source.shape), source
+            return self._of_bytes("bytes", len(source)), source
         if isinstance(data, Audio):
             samples = data.samples
             return self.get("audio", samples.dtype, samples.shape, data.rate, "", operation), samples
@@ -162,6 +164,15 @@ class Layouts:
             "publish a numpy array, str, bytes, Audio or Video: numpy.asarray(x) of numbers, "
             "json.dumps(x) of records, pickle.dumps(x) of anything else",
         )
+
+    def _of_bytes(self, kind: str, length: int) -> Layout:
+        found = self._known.get((kind, length))
+        if found is None:
+            found = Layout(kind, _BYTE, (length,))
+            if len(self._known) < _LENGTHS:
+                self._known[kind, length] = found
+                found.number = next(self._numbers)
+        return found
 
     def get(
         self, kind: str, dtype: np.dtype[Any], shape: tuple[int, ...], rate: float, format: str, operation: str
@@ -203,7 +214,7 @@ def encode_metadata(layout: Layout, metadata: Mapping[str, Any], operation: str,
     if not metadata and not layout.extension:
         return b"", b""
     try:
-        inline = json.dumps(metadata, separators=(",", ":")).encode() if metadata else b""
+        inline = _as_json(metadata).encode() if metadata else b""
     except (TypeError, ValueError) as error:
         raise ChannelError(
             f"{operation} on channel {channel}: metadata must be JSON values: {error}",
@@ -214,7 +225,7 @@ def encode_metadata(layout: Layout, metadata: Mapping[str, Any], operation: str,
         ) from None
     if len(inline) <= INLINE_BYTES and not layout.extension:
         return inline, b""
-    return b"", json.dumps({"metadata": metadata, **layout.extension}, separators=(",", ":")).encode()
+    return b"", _as_json({"metadata": metadata, **layout.extension}).encode()
 
 
 def pack_header(

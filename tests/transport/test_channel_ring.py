@@ -56,21 +56,21 @@ class Checked:
         self.ring = ring
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_no_byte_is_handed_out_twice(seed: int) -> None:
-    rng = random.Random(seed)
-    checked = Checked(rng.randint(1, 12), size := rng.randint(8, 60))
-    largest = rng.choice([2, size // 3, size])
-    for _ in range(1500):
-        ring = checked.ring
-        if rng.random() < 0.55:
-            need = rng.choice([0, 1, rng.randint(0, largest), largest])
-            checked.publish(need, rng.choice([need, rng.randint(0, need)]))
-        else:
-            waiting = ring.tail - ring.done
-            checked.finish(rng.choice([min(1, waiting), rng.randint(0, waiting)]))
-        if rng.random() < 0.01:
-            checked.recover()
+def test_no_byte_is_handed_out_twice() -> None:
+    for seed in range(40):
+        rng = random.Random(seed)
+        checked = Checked(rng.randint(1, 12), size := rng.randint(8, 60))
+        largest = rng.choice([2, size // 3, size])
+        for _ in range(1200):
+            ring = checked.ring
+            if rng.random() < 0.55:
+                need = rng.choice([0, 1, rng.randint(0, largest), largest])
+                checked.publish(need, rng.choice([need, rng.randint(0, need)]))
+            else:
+                waiting = ring.tail - ring.done
+                checked.finish(rng.choice([min(1, waiting), rng.randint(0, waiting)]))
+            if rng.random() < 0.01:
+                checked.recover()
 
 
 def test_messages_of_one_size_stand_in_the_same_few_places() -> None:
@@ -133,7 +133,7 @@ def published(writer: Any, number: int, size: int, rng: random.Random) -> bool:
 
 
 @pytest.mark.parametrize("to", ["all", "one"])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_what_a_reader_sees_is_not_written_to(seed: int, to: Any) -> None:
     rng = random.Random(seed)
     size = rng.choice([1000, 30_000])
