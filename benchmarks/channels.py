@@ -60,6 +60,7 @@ def main() -> int:
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", help="systems, with commas between them", default=",".join(SYSTEMS))
+    parser.add_argument("--sizes", help="bytes, with commas between them", default=",".join(map(str, SIZES)))
     parser.add_argument("--passes", type=int, default=5)
     parser.add_argument("--count", type=int, default=3000, help="the most messages of a pass, by size and pause")
     parser.add_argument("--seconds", type=float, default=0.5, help="the longest that a pass takes for them")
@@ -97,11 +98,12 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             versions[system] = version
         wanted.append(system)
     figures: dict[str, Any] = {system: {} for system in wanted}
+    sizes = [int(size) for size in options.sizes.split(",")]
     for number in range(options.passes):
         for system in wanted[number % 2 :] + wanted[: number % 2]:
             plan = {
                 "system": system,
-                "sizes": SIZES[:1] if system == "bare" else SIZES,
+                "sizes": sizes[:1] if system == "bare" else sizes,
                 "pauses": PAUSES,
                 "count": options.count,
                 "seconds": options.seconds,
@@ -110,7 +112,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 for pause, times in by_pause.items():
                     figures[system].setdefault(size, {}).setdefault(pause, []).append(summary(times))
     method = {"passes": options.passes, "count": options.count, "seconds": options.seconds}
-    method |= {"sizes": SIZES, "pauses": PAUSES}
+    method |= {"sizes": sizes, "pauses": PAUSES}
     return {"machine": machine(), "versions": versions, "method": method, "figures": figures}
 
 
