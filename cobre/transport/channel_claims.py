@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+import weakref
 
 from cobre.errors import ChannelError
 from cobre.transport.channel_memory import ABSENT, ATTACHED, ATTACHMENTS, FAILED, STATE, Plan
 from cobre.transport.channel_reader import MemoryReader
-from cobre.transport.channel_reader_lane import ReaderLane
+from cobre.transport.channel_reader_lane import ReaderLane, View
 from cobre.transport.channel_wait import Attachment
 from cobre.transport.message import Message
 
@@ -33,6 +34,56 @@ class ClaimingReader(MemoryReader):
         self._claim = words[attachment.block + ATTACHMENTS] % 256 << 8 | self.place + 1
         super()._begin(plan, attachment)
         self._only = None
+        self._latest: tuple[ReaderLane, int] | None = None  # what was claimed since this was called
+
+    def receive(self, timeout: float | None = None) -> Message:
+        self._latest = None
+        try:
+            return super().receive(timeout)
+        except BaseException:
+            self._give_up()
+            raise
+
+    def try_receive(self) -> Message | None:
+        self._latest = None
+        try:
+            return super().try_receive()
+        except BaseException:
+            self._give_up()
+            raise
+
+    def _give_up(self) -> None:
+        """Finishes what was claimed and, for an interruption (Ctrl-C), never handed out: nobody else will."""
+        if self._attachment.closed:
+            return
+        self._attachment.memory.unlock_claims()
+        if self._latest is None:
+            return
+        lane, sequence = self._latest
+        claim = self._words[self._plan.claims_word(lane.place) + sequence % self._capacity]
+        held = self._held
+        handed_out = held is not None and (held.writer, held.sequence) == (lane.place, sequence)
+        if claim == sequence + 1 << 16 | self._claim and not handed_out:
+            self._pass(lane, sequence)
+
+    def _settle(self) -> None:
+        """As that of all readers; what was interrupted in it is done all the same, or a slot would be lost for good."""
+        held = self._held
+        assert held is not None
+        made = held._made()
+        view = None if made is None else weakref.ref(made)
+        del made
+        try:
+            super()._settle()
+        except BaseException:
+            lane, sequence = self._lanes[held.writer], held.sequence
+            finished = self._words[self._plan.finished_word(lane.place) + sequence % self._capacity] == sequence + 1
+            if not finished and all(each.sequence != sequence for each in lane.views):
+                if view is None:
+                    self._pass(lane, sequence)
+                else:
+                    lane.views.append(View(sequence, view, held.front[1], held.size, held.kind))
+            raise
 
     def _check_cursors(self, plan: Plan, attachment: Attachment) -> None:
         """Nobody has gone on without a reader that had claimed nothing."""
@@ -71,6 +122,7 @@ class ClaimingReader(MemoryReader):
         try:
             sequence = self._find(lane)
             if sequence >= 0:
+                self._latest = lane, sequence
                 words[plan.claims_word(lane.place) + sequence % self._capacity] = sequence + 1 << 16 | self._claim
                 self._raise_low(lane)
             self._attachment.fence()

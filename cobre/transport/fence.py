@@ -44,7 +44,11 @@ class Fence:
         self._acquire = lock.acquire
 
     def __call__(self) -> None:
-        self._release()
+        try:
+            self._release()
+        except RuntimeError:  # an interruption (Ctrl-C) came between the two the last time
+            self._acquire()
+            self._release()
         self._acquire()
 
 
