@@ -98,7 +98,7 @@ class Node:
 
         port: may be left out where there is one output. Raises PipelineError: UnknownPort, NotStarted; ChannelError.
         """
-        self._out().emit(data, port, metadata)
+        (self._outlet or self._out()).emit(data, port, metadata)
 
     def loan(self, shape: Any, dtype: Any, port: str | None = None, **metadata: Any) -> Any:
         """A slot of shared memory to fill in place, which goes out without a copy when the ``with`` block is left.
@@ -106,7 +106,7 @@ class Node:
         ``with self.loan((1080, 1920, 3), numpy.uint8) as loan: loan.array[...] = frame``. Nothing goes out where the
         block is left by an exception. Raises PipelineError: UnknownPort, NotStarted; ChannelError.
         """
-        return self._out().loan(shape, dtype, port, metadata)
+        return (self._outlet or self._out()).loan(shape, dtype, port, metadata)
 
     def _out(self) -> Outlet:
         if self._outlet is None:

@@ -94,12 +94,8 @@ class Inlets(_Ends):
         words[WAITING] = 1
         try:
             while self._open:
-                message = self._next()
-                if message is None:
-                    continue
-                inlet = self._current
-                assert inlet is not None
-                if message.sequence < inlet.begun and message.kind != "mark":
+                inlet, message = self._next()
+                if message is None or (inlet.begun and message.sequence < inlet.begun and message.kind != "mark"):
                     continue
                 message.port = inlet.port
                 return message
@@ -110,28 +106,28 @@ class Inlets(_Ends):
             if hook is not None:
                 hook("")
 
-    def _next(self) -> Message | None:
+    def _next(self) -> tuple[_Inlet, Message | None]:
         inlets = self._open
         if len(inlets) == 1:
-            inlet = self._current = inlets[0]
+            self._current = inlet = inlets[0]
             try:
-                return inlet.reader.receive()
+                return inlet, inlet.reader.receive()
             except ChannelError as error:
                 self._ended(inlet, error)
-                return None
+                return inlet, None
         for inlet in inlets:
             try:
                 message = inlet.reader.try_receive()
             except ChannelError as error:
                 self._ended(inlet, error)
-                return None
+                return inlet, None
             if message is not None:
                 self._current = inlet
                 inlets.remove(inlet)
                 inlets.append(inlet)  # whoever had its turn stands last
-                return message
+                return inlet, message
         wait([inlet.reader for inlet in inlets])
-        return None
+        return inlets[0], None
 
     def _ended(self, inlet: _Inlet, error: ChannelError) -> None:
         if error.kind != "EndOfChannel":
@@ -183,7 +179,7 @@ class Outlets(_Ends):
             if hasattr(writer, "connect"):  # over tcp: all readers listen by now
                 writer.connect()
         self._only = next(iter(self._writers.values())) if len(self._writers) == 1 else None
-        self.spent = self._sent = self._began = 0
+        self.spent = self._sent = 0
         self._blocked, self._at_sent = board.place("blocked"), board.place("sent")
 
     def emit(self, data: Any, port: str | None = None, metadata: Mapping[str, Any] = _NONE) -> None:
@@ -193,13 +189,21 @@ class Outlets(_Ends):
             raise self._unknown(port)
         if self._most is not None and size_of(data) > self._most:
             raise too_large(size_of(data), self._most, str(port or ""), self._name)
-        self._begin()
+        words, hook = self._words, self._hook
+        if hook is not None:
+            hook("publishing")
+        words[WAITING] = 1
+        began = perf_counter_ns()
         try:
             writer.publish(data, **metadata)
         except ChannelError as error:
             self._failed(error)
         finally:
-            self._end()
+            words[WAITING] = 0
+            self.spent += perf_counter_ns() - began
+            words[self._blocked] = self.spent
+            if hook is not None:
+                hook("")
         self._count()
 
     def loan(self, shape: Any, dtype: Any, port: str | None, metadata: Mapping[str, Any]) -> _Lent:
@@ -207,32 +211,27 @@ class Outlets(_Ends):
         writer = self._only if port is None else self._writers.get(port)
         if writer is None:
             raise self._unknown(port)
-        self._begin()
+        words, hook = self._words, self._hook
+        if hook is not None:
+            hook("publishing")
+        words[WAITING] = 1
+        began = perf_counter_ns()
         try:
             loan = writer.loan(shape, dtype)
         except ChannelError as error:
             self._failed(error)
         finally:
-            self._end()
+            words[WAITING] = 0
+            self.spent += perf_counter_ns() - began
+            words[self._blocked] = self.spent
+            if hook is not None:
+                hook("")
         if self._most is not None and loan.array.nbytes > self._most:
             loan.drop()
             raise too_large(loan.array.nbytes, self._most, str(port or ""), self._name)
         if metadata:
             loan.metadata.update(metadata)
         return _Lent(loan, self)
-
-    def _begin(self) -> None:
-        if self._hook is not None:
-            self._hook("publishing")
-        self._words[WAITING] = 1
-        self._began = perf_counter_ns()
-
-    def _end(self) -> None:
-        self.spent += perf_counter_ns() - self._began
-        self._words[WAITING] = 0
-        self._words[self._blocked] = self.spent
-        if self._hook is not None:
-            self._hook("")
 
     def mark(self, number: int) -> None:
         """Hands a mark on to all outputs."""
