@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from cobre.sddp.contracts import Exchange
 from cobre.sddp.model import Model, Share, StageModel
 from cobre.sddp.problem import Stage
-from cobre.sddp.reuse import Reuse
+from cobre.sddp.reuse import Picks, Reuse
 from cobre.sddp.risk import Expectation, FloatArray
 from cobre.sddp.vertices import Fresh
 
@@ -100,7 +100,10 @@ def _reused(
 ) -> tuple[FloatArray, FloatArray]:
     """``_outcomes`` from kept vertices: every pair comes to one, kept before or fresh from a solve."""
     points, count = states.shape[0], stage.order.size
-    picks = reuse.picks if stage.number > 1 else None
+    picks = None
+    if reuse.picks is not None and stage.number > 1:
+        of_a_unit = -(-reuse.picks // stage.blocks(points))
+        picks = Picks(of_a_unit, share.ends, count, stage.iteration)
     answers = reuse.answer(share.openings, share.points, states, scenarios.take(share.points), picks)
     told = np.stack([answers.vertices.astype(np.float64), answers.rise], axis=1)
     gathered = exchange.gather((told, share.rows))[0]

@@ -25,7 +25,7 @@ from cobre.sddp.model import StageModel
 from cobre.sddp.risk import FloatArray
 from cobre.sddp.vertices import Fresh, Vertices
 
-__all__ = ["Answers", "Reuse"]
+__all__ = ["Answers", "Picks", "Reuse"]
 
 IntArray = NDArray[np.int64]
 _AT_ONCE = 1 << 18  # heights of cuts that are held at once
@@ -49,6 +49,25 @@ class Answers:
     outgoing: FloatArray
     fresh: Fresh
     rise: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Picks:
+    """``count`` pairs of each unit of work (they end at ``ends``): of ``openings``, others in each ``iteration``."""
+
+    count: int
+    ends: IntArray
+    openings: int
+    iteration: int
+
+    def among(self, openings: IntArray, points: IntArray, pairs: IntArray) -> IntArray:
+        """Places, rising, of those that are picked of pairs (r,), rising, whose openings and points (r,) these are."""
+        turn = (openings + (points + self.iteration) * self.count) % self.openings
+        unit = np.searchsorted(self.ends, pairs, side="right")
+        order = np.lexsort((turn, unit))
+        ordered = unit[order]
+        nth = np.arange(order.size) - np.searchsorted(ordered, ordered)
+        return np.sort(order[nth < self.count])
 
 
 class Reuse:
@@ -85,13 +104,13 @@ class Reuse:
             self.lp.set_cuts(ids, pool.slopes[ids], pool.intercepts[ids])
 
     def answer(
-        self, openings: IntArray, points: IntArray, states: FloatArray, scenarios: IntArray, picks: int | None = None
+        self, openings: IntArray, points: IntArray, states: FloatArray, scenarios: IntArray, picks: Picks | None = None
     ) -> Answers:
         """For r pairs of an opening (r,) and a row (r,) of ``states`` (P, S).
 
-        scenarios: (r,) whose they are, for errors. picks: so many of each point are solved at most, and the others
-        take the best vertex, which is a lower bound; None: all are answered exactly. Raises SolverError when a solve
-        fails whatever is tried.
+        scenarios: (r,) whose they are, for errors. picks: who is solved at most, where the others take the best
+        vertex, which is a lower bound; None: all are answered exactly. Raises SolverError when a solve fails whatever
+        is tried.
         """
         incoming = states.take(points, axis=0)
         sides = self.lp.sides.moved(openings, incoming)
@@ -99,7 +118,7 @@ class Reuse:
         self.lp.statistics.reused += int(np.count_nonzero(best.proved))
         left = np.flatnonzero(~best.proved)
         if picks is not None and self.vertices.size:
-            left = self._picked(left, openings, points, picks)
+            left = left[picks.among(openings[left], points[left], left)]
         vertices, values, outgoing = best.vertices, best.values, best.outgoing * self._watched_scale
         found = self._solve(sides[left], vertices[left], openings[left], scenarios[left])
         fresh = self._fresh(found, openings[left], incoming[left])
@@ -125,15 +144,6 @@ class Reuse:
         if not self.vertices.size:
             return Proofs(np.full(count, -1), np.full(count, -np.inf), *none)
         return Proofs(*self.vertices.best(openings, points, states), *none)
-
-    def _picked(self, left: IntArray, openings: IntArray, points: IntArray, picks: int) -> IntArray:
-        """Of the pairs ``left``, so many of each point: other openings each time, so that all have their turn."""
-        count = len(self.lp.stage.openings)
-        turn = (openings[left] + (points[left] + self.stage.iteration) * picks) % count
-        order = np.lexsort((turn, points[left]))
-        point = points[left[order]]
-        nth = np.arange(order.size) - np.searchsorted(point, point)
-        return np.sort(left[order[nth < picks]])
 
     # -- solving ----------------------------------------------------------------------------------------------
 

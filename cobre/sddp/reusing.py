@@ -6,14 +6,14 @@ import logging
 
 from cobre.sddp.model import Model, StageModel
 from cobre.sddp.reuse import Reuse
-from cobre.sddp.settings import Dynamic, TrainingSettings
+from cobre.sddp.settings import Dynamic, SolverProfile, TrainingSettings
 from cobre.sddp.stopping import IterationLimit
 
 __all__ = ["Exactness", "reuse_vertices"]
 
 log = logging.getLogger(__name__)
 _FINAL = 0.05  # of the iterations that a limit allows, which are exact
-_LEAST = 64  # vertices that a stage may keep whatever their size
+_LEAST = 64  # vertices that a stage may keep however large they are
 
 
 def reuse_vertices(model: Model, settings: TrainingSettings, *, leads: bool) -> bool:
@@ -27,6 +27,10 @@ def reuse_vertices(model: Model, settings: TrainingSettings, *, leads: bool) -> 
     if isinstance(settings.cut_selection.method, Dynamic) or settings.cut_selection.max_active_per_stage is not None:
         if leads:
             said("dual vertices are not kept: cut selection by dynamic or max_active_per_stage needs every solve")
+        return False
+    if settings.forward != SolverProfile() or settings.backward != SolverProfile():
+        if leads:
+            said("dual vertices are not kept: options of the solver are asked for, which speak of every solve")
         return False
     able = [stage for stage in model.stages if not stage.stage.openings.cost_columns.size]
     if leads and len(able) < len(model.stages):
@@ -45,7 +49,7 @@ def _most(stage: StageModel, settings: TrainingSettings, stages: int) -> int:
     wide = rows + states + 2
     floats = len(stage.stage.openings) + 4 * states + wide * (3 + int(template.moving.size))
     share = settings.kept_vertices_bytes // stages
-    return max(_LEAST, min(settings.kept_vertices, share // (8 * floats + rows + columns)))
+    return min(settings.kept_vertices, max(_LEAST, share // (8 * floats + rows + columns)))
 
 
 class Exactness:
