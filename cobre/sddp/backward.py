@@ -6,9 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cobre.sddp.contracts import Exchange
-from cobre.sddp.model import Model, StageModel
+from cobre.sddp.model import Model, Share, StageModel
 from cobre.sddp.problem import Stage
+from cobre.sddp.reuse import Picks, Reuse
 from cobre.sddp.risk import Expectation, FloatArray
+from cobre.sddp.vertices import Fresh
 
 __all__ = ["backward", "lower_bound"]
 
@@ -33,7 +35,8 @@ def backward(
         intercepts = cut_values - _row_dot(cut_slopes, states)
         before = model.stages[t - 1]
         ids = before.pool.add(cut_slopes, intercepts, iteration)
-        before.lp.append_cuts(ids, cut_slopes, intercepts)
+        if before.reuse is None or before.reuse.small is None:
+            before.lp.append_cuts(ids, cut_slopes, intercepts)
         if before.lp.lazy is not None:
             before.extend_resident()
         added += ids.size
@@ -70,6 +73,8 @@ def _outcomes(
     points = states.shape[0]
     units = points * stage.blocks(points)
     share = stage.share(points, exchange.assigned(units))
+    if stage.reuse is not None:
+        return _reused(stage, stage.reuse, states, scenarios, exchange, share)
     batch = stage.lp.solve(
         share.openings,
         states.take(share.points, axis=0),
@@ -88,6 +93,33 @@ def _outcomes(
         stage.note_activity(exchange.total(stage.activity(batch.active)))
     table = gathered[0].reshape(points, stage.order.size, -1).take(stage.places, axis=1)
     return table[:, :, 0], table[:, :, 1:]
+
+
+def _reused(
+    stage: StageModel, reuse: Reuse, states: FloatArray, scenarios: IntArray, exchange: Exchange, share: Share
+) -> tuple[FloatArray, FloatArray]:
+    """``_outcomes`` from kept vertices: every pair comes to one, kept before or fresh from a solve."""
+    points, count = states.shape[0], stage.order.size
+    picks = None
+    if reuse.picks is not None and stage.number > 1:
+        of_a_unit = -(-reuse.picks // stage.blocks(points))
+        picks = Picks(of_a_unit, share.ends, count, stage.iteration)
+    answers = reuse.answer(share.openings, share.points, states, scenarios.take(share.points), picks)
+    told = np.stack([answers.vertices.astype(np.float64), answers.rise], axis=1)
+    gathered = exchange.gather((told, share.rows))[0]
+    places, new = gathered[:, 0].astype(np.int64), gathered[:, 0] < 0.0
+    reuse.tally(gathered[:, 1])
+    if new.any():
+        units = np.repeat(np.arange(share.rows.size), share.rows)
+        packed = exchange.gather((answers.fresh.pack(), np.bincount(units[new], minlength=share.rows.size)))[0]
+        places[new] = reuse.keep(Fresh.unpack(packed, stage.stage))
+    openings, at = np.tile(stage.order, points), np.repeat(np.arange(points), count)
+    if picks is not None:  # what was not solved takes the best vertex, those of this stage among them
+        places = reuse.vertices.best(openings, at, states)[0]
+    reuse.note_use(places)
+    values = reuse.vertices.values(places, openings, states.take(at, axis=0))
+    slopes = np.moveaxis(reuse.vertices.slopes[:, places], 0, 1).reshape(points, count, -1)
+    return values.reshape(points, count).take(stage.places, axis=1), slopes.take(stage.places, axis=1)
 
 
 def _average(stage: Stage, values: FloatArray, slopes: FloatArray) -> tuple[FloatArray, FloatArray]:

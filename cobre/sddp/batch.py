@@ -67,6 +67,7 @@ class Batch:
 class SolverStatistics:
     """Counts and seconds of solves.
 
+    reused: solves that a kept vertex made needless.
     seconds: inside HiGHS, from being handed a basis or right-hand sides until the solution is read.
     run_seconds: those of its ``run`` alone.
     """
@@ -76,6 +77,7 @@ class SolverStatistics:
     seconds: float = 0.0
     run_seconds: float = 0.0
     retries: int = 0
+    reused: int = 0
 
     def add(self, other: SolverStatistics) -> None:
         """Add the other's to this."""
@@ -84,6 +86,7 @@ class SolverStatistics:
         self.seconds += other.seconds
         self.run_seconds += other.run_seconds
         self.retries += other.retries
+        self.reused += other.reused
 
     def since(self, before: SolverStatistics) -> FloatArray:
         """What came after ``before``, a number a field, to be summed over ranks."""
@@ -93,5 +96,5 @@ class SolverStatistics:
     @classmethod
     def of(cls, values: FloatArray) -> SolverStatistics:
         """From a number a field, as ``since`` gives them."""
-        solves, iterations, seconds, run_seconds, retries = values.tolist()
-        return cls(int(solves), int(iterations), seconds, run_seconds, int(retries))
+        solves, iterations, seconds, run_seconds, retries, reused = values.tolist()
+        return cls(int(solves), int(iterations), seconds, run_seconds, int(retries), int(reused))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +12,28 @@ from cobre.sddp.risk import FloatArray
 __all__ = ["CutPool"]
 
 IntArray = NDArray[np.int64]
+
+
+class Cuts(Protocol):
+    """Cuts by their ids: slopes (c, S), all else (c,)."""
+
+    @property
+    def slopes(self) -> FloatArray: ...
+
+    @property
+    def intercepts(self) -> FloatArray: ...
+
+    @property
+    def iterations(self) -> IntArray: ...
+
+    @property
+    def active(self) -> NDArray[np.bool_]: ...
+
+    @property
+    def last_active(self) -> IntArray: ...
+
+    @property
+    def times_active(self) -> IntArray: ...
 
 
 class CutPool:
@@ -22,6 +46,7 @@ class CutPool:
     def __init__(self, states: int) -> None:
         self.size = 0
         self._slopes = np.zeros((16, states))
+        self._by_state = np.zeros((states, 16))  # the same, each state's together
         self._intercepts = np.zeros(16)
         self._iterations = np.zeros(16, np.int64)
         self._active = np.zeros(16, bool)
@@ -65,12 +90,32 @@ class CutPool:
             for name in ("_slopes", "_intercepts", "_iterations", "_active", "_last_active", "_times_active"):
                 old = getattr(self, name)
                 setattr(self, name, np.concatenate([old, np.zeros_like(old)]))
+        if self._by_state.shape[1] < self._intercepts.size:
+            self._by_state = np.ascontiguousarray(self._slopes.T)
         self._slopes[first : self.size] = slopes
+        self._by_state[:, first : self.size] = slopes.T
         self._intercepts[first : self.size] = intercepts
         self._iterations[first : self.size] = iteration
         self._last_active[first : self.size] = iteration
         self._active[first : self.size] = True
         return np.arange(first, self.size)
+
+    def tables(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Slopes (room, S), the same by states (S, room), and intercepts (room,), with room behind ``size``."""
+        return self._slopes, self._by_state, self._intercepts
+
+    def heights_at(self, states: FloatArray, hidden: NDArray[np.bool_]) -> FloatArray:
+        """The cuts' values (r, size) at states (r, S), those ``hidden`` (size,) at -inf; summed state by state."""
+        total = np.repeat(np.where(hidden, -np.inf, self.intercepts)[np.newaxis], states.shape[0], axis=0)
+        for place in range(states.shape[1]):
+            total += states[:, place, np.newaxis] * self._by_state[place, : self.size]
+        return total
+
+    def restore(self, state: Cuts) -> None:
+        """Into a pool that is empty yet."""
+        self.add(state.slopes, state.intercepts, 0)
+        for name in ("iterations", "active", "last_active", "times_active"):
+            getattr(self, f"_{name}")[: self.size] = getattr(state, name)
 
     def heights(self, state: FloatArray, ids: IntArray | None = None) -> FloatArray:
         """The cuts' values (c,) at a state (S,), of all or of those given; summed state by state.

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from cobre.errors import CobreError, SolverError
 
-__all__ = ["BASIC", "LOWER", "OPTIMAL", "STATUS_NAMES", "Highs", "highs_version"]
+__all__ = ["BASIC", "LOWER", "OPTIMAL", "STATUS_NAMES", "UPPER", "ZERO", "Highs", "highs_version"]
 
-LOWER, BASIC = 0, 1  # basis statuses of HiGHS
+LOWER, BASIC, UPPER, ZERO = 0, 1, 2, 3  # basis statuses of HiGHS
 OPTIMAL = 7
 STATUS_NAMES = {
     0: "not set", 1: "load error", 2: "model error", 3: "presolve error", 4: "solve error", 5: "postsolve error",
@@ -104,6 +104,9 @@ class Highs:
         self.change_rows = self.library.Highs_changeRowsBoundsBySet
         self.change_costs = self.library.Highs_changeColsCostBySet
         self.int_info = self.library.Highs_getIntInfoValue
+        self.clear = self.library.Highs_clearSolver
+        self.set_basis_at = self.library.Highs_setBasis
+        self.get_basis_at = self.library.Highs_getBasis
         self._iterations = c_int(0)
         self._iterations_address = ctypes.addressof(self._iterations)
         # threads before the first solve of any instance: HiGHS's scheduler is one for the process

@@ -29,6 +29,7 @@ from cobre.sddp.right_hand_sides import RightHandSides
 from cobre.sddp.risk import FloatArray
 from cobre.sddp.scaling import scale_stage, scaled_matrix
 from cobre.sddp.settings import SolverProfile
+from cobre.sddp.template import Template
 
 __all__ = ["StageLP"]
 
@@ -71,25 +72,25 @@ class StageLP:
         self._cost_scale = sign * self.scaling.cost * self.scaling.column[stage.openings.cost_columns]
         self._cut_scale = -self.scaling.column[stage.outgoing] * self.scaling.cost
         self._cut_columns = np.append(stage.outgoing, stage.columns).astype(np.int32)
-        self._dual_scale = self.scaling.row / self.scaling.cost
+        self.dual_scale = self.scaling.row / self.scaling.cost
         self._state_scale = self.scaling.column[stage.outgoing]
         self._laid_out: Basis | None = None  # the basis whose row statuses stand in _start_rows
         self._start_rows = np.zeros(0, np.int32)
         self._start_at = 0, 0  # where that basis lies in memory
-        self._highs = Highs()
+        self.highs = Highs()
         self._pass_template()
         self.use_profile(SolverProfile())
 
     def close(self) -> None:
         """Free the solver."""
-        self._highs.close()
+        self.highs.close()
 
     def use_profile(self, profile: SolverProfile) -> None:
         """Solve with these options from now on."""
         self._warm = profile.use_warm_start
         options = profile_options(profile)
         if options != self._options:
-            self._highs.set_options(options)
+            self.highs.set_options(options)
             self._options = options
 
     def solve(
@@ -120,8 +121,7 @@ class StageLP:
             duals=np.empty((count, self.stage.rows)),
             primal=np.empty((count, self.stage.columns if primal else 0)),
         )
-        self._openings = openings
-        self._scenarios = np.arange(count) if scenarios is None else scenarios
+        self.name_solves(openings, np.arange(count) if scenarios is None else scenarios)
         start = 0
         kept = first_bases or [False] * len(bases)
         for basis, end, keep in zip(bases, ends.tolist(), kept, strict=True):
@@ -140,10 +140,14 @@ class StageLP:
         self._unscale(batch, incoming)
         return batch
 
+    def name_solves(self, openings: IntArray, scenarios: IntArray) -> None:
+        """Say of the solves that come whose they are, for errors: openings (r,) and scenarios (r,)."""
+        self._openings, self._scenarios = openings, scenarios
+
     def basis(self) -> Basis:
         """The basis that the last solve ended with."""
         m, cuts = self.stage.rows, self.cut_ids.size
-        self._highs.get_basis(self._column_status, self._row_status)
+        self.highs.get_basis(self._column_status, self._row_status)
         tight = self.cut_ids[self._row_status[m : m + cuts] != BASIC]
         return Basis(self._column_status.copy(), self._row_status[:m].copy(), tight)
 
@@ -176,7 +180,7 @@ class StageLP:
             start[1:] = np.cumsum(used.sum(axis=1))
             index, value = index[used], value[used]
         lower = intercepts * self.scaling.cost
-        self._highs.add_rows(lower, np.full(ids.size, np.inf), (start, index, value))
+        self.highs.add_rows(lower, np.full(ids.size, np.inf), (start, index, value))
         self.cut_ids = np.concatenate([self.cut_ids, ids])
         self._laid_out = None
         self._fit_scratch()
@@ -187,11 +191,32 @@ class StageLP:
 
     def _delete_cut_rows(self, positions: IntArray) -> None:
         if positions.size:
-            self._highs.delete_rows((positions + self.stage.rows).astype(np.int32))
+            self.highs.delete_rows((positions + self.stage.rows).astype(np.int32))
             self.cut_ids = np.delete(self.cut_ids, positions)
             self._laid_out = None
 
     # -- inside -----------------------------------------------------------------------------------------------
+
+    def template(self) -> Template:
+        """The LP without its cuts as dense arrays, scaled."""
+        stage, scaling = self.stage, self.scaling
+        rows, columns, _ = stage.matrix.triplets()
+        matrix = np.zeros((stage.rows, stage.columns + 1))
+        matrix[rows, columns] = scaled_matrix(stage.matrix, scaling)
+        rhs = stage.rhs * scaling.row
+        rhs[self.sides.moving] = 0.0
+        return Template(
+            matrix=matrix,
+            cost=self._cost,
+            lower=self._bounds[0],
+            upper=self._bounds[1],
+            rhs=rhs,
+            sense=stage.sense,
+            moving=self.sides.moving.astype(np.int64),
+            watched=np.append(stage.outgoing, stage.columns).astype(np.int64),
+            cut_scale=self._cut_scale,
+            intercept_scale=scaling.cost,
+        )
 
     def _pass_template(self) -> None:
         stage, scaling = self.stage, self.scaling
@@ -202,7 +227,8 @@ class StageLP:
         right = stage.rhs * scaling.row
         row_bounds = np.where(stage.sense < 0, -np.inf, right), np.where(stage.sense > 0, np.inf, right)
         matrix = stage.matrix.start, stage.matrix.index, scaled_matrix(stage.matrix, scaling)
-        self._highs.pass_lp(cost, (lower, upper), row_bounds, matrix)
+        self._cost, self._bounds = cost, (lower, upper)
+        self.highs.pass_lp(cost, (lower, upper), row_bounds, matrix)
         self._columns = np.zeros((0, stage.columns + 1))
         self._rows = np.zeros(0)
         self._column_status = np.zeros(stage.columns + 1, np.int32)
@@ -213,14 +239,14 @@ class StageLP:
         needed = self.stage.rows + self.cut_ids.size
         if self._rows.size <= needed:
             self._rows = np.zeros(needed + needed // 2 + 64)
-            self._rows_at = self._rows.ctypes.data
-            self._row_duals = self._rows[: self.stage.rows]
+            self.rows_at = self._rows.ctypes.data
+            self.row_duals = self._rows[: self.stage.rows]
             self._row_status = np.zeros(self._rows.size, np.int32)
 
     def _start_from(self, basis: Basis | None) -> None:
         """Forget all that is known, then take the basis up; it is laid out once for all units that start from it."""
         began = perf_counter()
-        self._highs.clear_solver()
+        self.highs.clear_solver()
         self.statistics.seconds += perf_counter() - began
         if basis is None or not self._warm:
             return
@@ -235,7 +261,7 @@ class StageLP:
             self._start_at = basis.columns.ctypes.data, rows.ctypes.data
         # a tight cut that has left the LP makes the basis one too large; HiGHS mends that, the same way every time
         began = perf_counter()
-        self._highs.set_basis(*self._start_at)
+        self.highs.set_basis(*self._start_at)
         self.statistics.seconds += perf_counter() - began
 
     def _chain(self, sides: _Sides, batch: Batch, rows: range, found: set[int] | None, activity: float) -> None:
@@ -243,7 +269,7 @@ class StageLP:
 
         The loop that everything else waits for: names are bound once, and results are written in place.
         """
-        highs, statistics = self._highs, self.statistics
+        highs, statistics = self.highs, self.statistics
         handle, run, status, iterations = highs.handle, highs.run, highs.status, highs.simplex_iterations
         objective, solution, clock = highs.objective, highs.solution, perf_counter
         change_rows, moving, moving_at = highs.change_rows, self.sides.moving.size, self.sides.moving_at
@@ -261,15 +287,15 @@ class StageLP:
             run(handle)
             run_seconds += clock() - started
             if status(handle) != OPTIMAL:
-                self._retry(k)
+                self.retry(k)
             pivots += iterations()
             if self.lazy is not None:
                 self._add_violated(k)
             value = objective(handle)
-            solution(handle, columns_at, None, None, self._rows_at)
+            solution(handle, columns_at, None, None, self.rows_at)
             seconds += clock() - began
             values[k] = value
-            duals[k] = self._row_duals
+            duals[k] = self.row_duals
             columns_at += width
             if found is not None:
                 multipliers = self._rows[self.stage.rows : self.stage.rows + self.cut_ids.size]
@@ -292,14 +318,14 @@ class StageLP:
 
     def _change_costs(self, sides: _Sides, k: int) -> None:
         columns = self.stage.openings.cost_columns
-        self._highs.change_costs(
-            self._highs.handle, columns.size, columns.ctypes.data, sides.costs_at + 8 * k * columns.size
+        self.highs.change_costs(
+            self.highs.handle, columns.size, columns.ctypes.data, sides.costs_at + 8 * k * columns.size
         )
 
     def _add_violated(self, k: int) -> None:
         """Solve again with the cuts that the solution violates, until it violates none."""
         assert self.lazy is not None
-        highs, x = self._highs, np.empty(self.stage.columns + 1)
+        highs, x = self.highs, np.empty(self.stage.columns + 1)
         while True:
             highs.solution(highs.handle, x.ctypes.data, None, None, None)
             began = perf_counter()
@@ -311,13 +337,13 @@ class StageLP:
             self.append_cuts(found, self.lazy.pool.slopes[found], self.lazy.pool.intercepts[found])
             self._timed_run()
             if highs.status(highs.handle) != OPTIMAL:
-                self._retry(k)
+                self.retry(k)
             self.statistics.simplex_iterations += highs.simplex_iterations()
 
     def _timed_run(self) -> None:
         """Run again; the caller's clock counts the seconds inside HiGHS already."""
         started = perf_counter()
-        self._highs.run(self._highs.handle)
+        self.highs.run(self.highs.handle)
         self.statistics.run_seconds += perf_counter() - started
 
     def _unscale(self, batch: Batch, incoming: FloatArray) -> None:
@@ -325,13 +351,13 @@ class StageLP:
         batch.values += self.sides.incoming_cost(incoming)
         batch.cost_to_go /= self.scaling.cost
         batch.states *= self._state_scale
-        batch.duals *= self._dual_scale
+        batch.duals *= self.dual_scale
         if batch.primal.shape[1]:
             batch.primal *= self.scaling.column
 
-    def _retry(self, k: int) -> None:
+    def retry(self, k: int) -> None:
         """Try the solve that just failed in other ways, counted; raises SolverError after the last."""
-        highs = self._highs
+        highs = self.highs
         for options in RETRIES[: self.retry_limit]:
             self.statistics.retries += 1
             highs.clear_solver()
@@ -343,7 +369,7 @@ class StageLP:
         raise self._failure(int(self._openings[k]), int(self._scenarios[k]))
 
     def _failure(self, opening: int, scenario: int) -> SolverError:
-        status = STATUS_NAMES.get(self._highs.status(self._highs.handle), "unknown")
+        status = STATUS_NAMES.get(self.highs.status(self.highs.handle), "unknown")
         iteration = self.context.get("iteration")
         where = f"stage {self.number}, " + (f"iteration {iteration}, " if iteration else "")
         context: dict[str, Any] = {"stage": self.number, "scenario": scenario, "opening": opening, **self.context}
@@ -369,4 +395,4 @@ class StageLP:
         with suppress(OSError):
             self.failure_folder.mkdir(parents=True, exist_ok=True)
         path = self.failure_folder / name
-        return path if self._highs.write_model(path) else None
+        return path if self.highs.write_model(path) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,10 @@ from cobre.sddp.right_hand_sides import opening_order
 from cobre.sddp.risk import FloatArray
 from cobre.sddp.settings import SolverProfile
 
-__all__ = ["Model", "StageModel"]
+if TYPE_CHECKING:
+    from cobre.sddp.reuse import Reuse
+
+__all__ = ["Model", "Share", "StageModel"]
 
 IntArray = NDArray[np.int64]
 _UNITS = 4  # of work that a stage of the backward pass is cut into at least, where it has the openings
@@ -68,13 +72,14 @@ class StageModel:
     def __init__(
         self, stage: Stage, *, sign: float, last: bool, number: int, retry_limit: int, openings_per_unit: int | None
     ) -> None:
-        self.stage = stage
+        self.stage, self.number = stage, number
         self.lp = StageLP(stage, sign=sign, last=last, number=number, retry_limit=retry_limit)
         self.pool = CutPool(stage.states)
         self.order = opening_order(stage)
         self.places = np.argsort(self.order)  # of each opening in that order
         self.bases: dict[int, Basis] = {}
         self.iteration = 0  # the one under way
+        self.reuse: Reuse | None = None  # what kept vertices answer
         self._openings_per_unit = openings_per_unit
         self._share: tuple[int, Sequence[int], Share] | None = None  # the latest
 

@@ -36,8 +36,8 @@ class RightHandSides:
         sides = np.repeat(stage.rhs[np.newaxis, self.moving], len(stage.openings), axis=0)
         sides[:, np.searchsorted(self.moving, stage.openings.rhs_rows)] = stage.openings.rhs
         sides *= scale[self.moving]
-        self._lower = np.where(sense < 0, -np.inf, sides)  # (N, K)
-        self._upper = np.where(sense > 0, np.inf, sides) if sense.any() else self._lower
+        self._sides = sides  # (N, K)
+        self._most, self._least = np.flatnonzero(sense < 0), np.flatnonzero(sense > 0)
         self._incoming_cost = sign * stage.incoming_cost
         self._priced = [(state, float(self._incoming_cost[state])) for state in np.flatnonzero(self._incoming_cost)]
         rows, states, values = stage.incoming.triplets()
@@ -49,13 +49,22 @@ class RightHandSides:
 
         One array twice where all of them are equations.
         """
-        lower = self._lower.take(openings, axis=0)
-        upper = lower if self._upper is self._lower else self._upper.take(openings, axis=0)
+        return self.bounds_of(self.moved(openings, incoming))
+
+    def moved(self, openings: IntArray, incoming: FloatArray) -> FloatArray:
+        """Scaled right-hand sides (r, K) of the moving rows, for r pairs of opening (r,) and state (r, S)."""
+        sides = self._sides.take(openings, axis=0)
         for at, states, values in self._by_row:
-            change = values * incoming.take(states, axis=1)
-            lower[:, at] -= change
-            if upper is not lower:
-                upper[:, at] -= change
+            sides[:, at] -= values * incoming.take(states, axis=1)
+        return sides
+
+    def bounds_of(self, sides: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Lower and upper bounds (r, K) that right-hand sides (r, K) come to; may be the array itself."""
+        if not self._most.size and not self._least.size:
+            return sides, sides
+        lower, upper = sides.copy(), sides.copy()
+        lower[:, self._most] = -np.inf
+        upper[:, self._least] = np.inf
         return lower, upper
 
     def slopes(self, duals: FloatArray) -> FloatArray:

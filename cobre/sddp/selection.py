@@ -19,12 +19,14 @@ _CHUNK = 256  # visited states whose heights are held at once
 class Selector:
     """Applies a run's cut selection between iterations.
 
+    visited: by stage, the states at which cuts are compared, iteration by iteration.
+
     The first stage keeps all its cuts, except under ``Dynamic``, which is exact: so the bound never falls by it.
     """
 
     def __init__(self, settings: CutSelection, stages: int) -> None:
         self.settings = settings
-        self._visited: list[list[FloatArray]] = [[] for _ in range(stages)]
+        self.visited: list[list[FloatArray]] = [[] for _ in range(stages)]
         self.activity = settings.row_activity_tolerance if settings.max_active_per_stage is not None else None
 
     def before(self, model: Model, iteration: int) -> None:
@@ -38,7 +40,7 @@ class Selector:
         """Remember the states at which cuts are compared; trial_points[t] are those that stage t is entered with."""
         if isinstance(self.settings.method, Level1 | LimitedMemory | Domination):
             for t, states in enumerate(trial_points[1:]):
-                self._visited[t].append(states)
+                self.visited[t].append(states)
 
     def after(self, model: Model, iteration: int) -> int:
         """Drop cuts after an iteration; returns how many cuts the LPs then carry."""
@@ -46,12 +48,12 @@ class Selector:
         for t, stage in enumerate(model.stages[1:-1], start=1):
             changed = False
             if isinstance(method, Level1 | LimitedMemory | Domination) and iteration % method.check_frequency == 0:
-                keep = _highest(stage.pool, np.concatenate(self._visited[t]), method)
+                keep = _highest(stage.pool, np.concatenate(self.visited[t]), method)
                 stage.pool.active[:] = keep | (stage.pool.iterations == iteration)
                 changed = True
             if self.settings.max_active_per_stage is not None:
                 changed |= _cap(stage, self.settings.max_active_per_stage, iteration)
-            if changed and stage.lp.lazy is None:
+            if changed and stage.lp.lazy is None and stage.reuse is None:
                 ids = np.flatnonzero(stage.pool.active)
                 stage.lp.set_cuts(ids, stage.pool.slopes[ids], stage.pool.intercepts[ids])
         return sum(int(stage.pool.active.sum()) for stage in model.stages)

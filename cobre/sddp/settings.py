@@ -167,6 +167,11 @@ class TrainingSettings:
     openings_per_unit: openings of the backward pass that one unit of work solves in a chain (None: all of them, or
         fewer where a stage has less than four trial points). Part of what the bits depend on, unlike the number of
         workers.
+    dual_reuse: whether openings are answered from dual vertices kept from earlier solves. ``exact``: each at its
+        optimum, with as few solves as possible; ``adaptive``: some are solved, as many as pays, and the others take a
+        lower bound, until the last iterations; ``auto``: exact where stage LPs are small, else adaptive.
+    kept_vertices, kept_vertices_bytes: how many a stage keeps at most, and how much memory all of them take; those
+        used least lately go first.
     upper_bound_passes: the upper bound's mean, deviation and interval are taken over the passes of the last
         iterations, just as many as give this number.
     """
@@ -181,6 +186,9 @@ class TrainingSettings:
     retry_limit: int = 5
     openings_per_unit: int | None = None
     upper_bound_passes: int = 100
+    dual_reuse: Literal["auto", "off", "exact", "adaptive"] = "auto"
+    kept_vertices: int = 2000
+    kept_vertices_bytes: int = 256 << 20
 
     def __post_init__(self) -> None:
         limits = [rule for rule in self.stopping if isinstance(rule, IterationLimit)]
@@ -188,6 +196,8 @@ class TrainingSettings:
         _require(all(rule.limit >= 1 for rule in limits), "iteration_limit must be at least 1")
         _require(self.retry_limit >= 0, "retry_limit must not be negative")
         _require(self.openings_per_unit is None or self.openings_per_unit >= 1, "openings_per_unit must be at least 1")
+        _require(self.kept_vertices >= 1, "kept_vertices must be at least 1")
+        _require(self.kept_vertices_bytes >= 1, "kept_vertices_bytes must be at least 1")
         _require(self.upper_bound_passes >= 1, "upper_bound_passes must be at least 1")
         if any(isinstance(rule, Gap) for rule in self.stopping):
             _require(

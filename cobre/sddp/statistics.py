@@ -31,6 +31,11 @@ class PassStatistics:
             self._latest.popleft()
 
     @property
+    def latest(self) -> tuple[FloatArray, ...]:
+        """The costs that count, iteration by iteration; adding them again gives the same."""
+        return tuple(self._latest)
+
+    @property
     def full(self) -> bool:
         """Whether there are as many passes as asked for."""
         return sum(c.size for c in self._latest) >= self._passes

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -17,10 +18,12 @@ from cobre.sddp.cuts import CutPool
 from cobre.sddp.forward import Trajectories, enumerated_forward, exact_cost, sampled_forward
 from cobre.sddp.model import Model
 from cobre.sddp.problem import Problem
+from cobre.sddp.reusing import Exactness, reuse_vertices
 from cobre.sddp.risk import Expectation, FloatArray
 from cobre.sddp.sampling import draw_paths, scenario_count
 from cobre.sddp.selection import Selector
 from cobre.sddp.settings import Enumerated, Sampled, TrainingSettings
+from cobre.sddp.state import StageState, TrainingState
 from cobre.sddp.statistics import PassStatistics
 from cobre.sddp.stopping import Progress, StopReason, stop_reason
 
@@ -91,11 +94,15 @@ def train(
     exchange: Exchange = SERIAL,
     observe: Observer | None = None,
     failure_folder: Path | None = None,
+    resume: TrainingState | None = None,
+    keep: Callable[[TrainingState], object] | None = None,
 ) -> TrainingOutcome:
     """Train a policy for ``problem``.
 
     exchange: how ranks share the work; the result has the same bits whatever it is. observe: sees each iteration.
-    failure_folder: where the LP of a solve that stays unsolved is written.
+    failure_folder: where the LP of a solve that stays unsolved is written. resume: goes on from there, with the same
+    bits as the run that it comes from; the same problem and settings, or the result is neither's. keep: is given the
+    state after each iteration that does not end the run; it stays valid, whatever comes.
 
     Raises SolverError when a solve fails whatever is tried, ValidationError when the tree is too large to enumerate.
     """
@@ -108,7 +115,10 @@ def train(
         failure_folder=failure_folder,
     )
     try:
-        return _Run(model, settings, exchange, observe).go()
+        run = _Run(model, settings, exchange, observe)
+        if resume is not None:
+            run.restore(resume)
+        return run.go(keep)
     finally:
         model.close()
 
@@ -128,12 +138,18 @@ class _Run:
         self.selector = Selector(settings.cut_selection, len(stages))
         self.neutral = all(isinstance(stage.risk, Expectation) for stage in stages)
         self.questioned = False
+        self.reuses = reuse_vertices(model, settings, leads=exchange.leads)
+        reusing = [stage.reuse for stage in model.stages if stage.reuse is not None]
+        kernel = all(reuse.small is not None for reuse in reusing)
+        self.exactness = Exactness(settings, max(len(stage.openings) for stage in stages), kernel=kernel)
         self.discounts = np.cumprod([1.0] + [stage.discount for stage in stages[:-1]])
 
-    def go(self) -> TrainingOutcome:
+    def go(self, keep: Callable[[TrainingState], object] | None) -> TrainingOutcome:
         reason: StopReason | None = None
         while reason is None:
             reason = self.iterate(len(self.records) + 1)
+            if reason is None and keep is not None:
+                keep(self.state())
         return TrainingOutcome(
             problem=self.model.problem,
             records=self.records,
@@ -149,6 +165,7 @@ class _Run:
         model, settings, began = self.model, self.settings, perf_counter()
         before = model.statistics()
         model.begin(iteration)
+        self.begin_reuse(iteration)
         self.selector.before(model, iteration)
         model.use_profile(settings.forward)
         trajectories = self.forward(iteration)
@@ -157,11 +174,53 @@ class _Run:
         added = backward(model, trajectories.incoming, iteration, self.exchange, self.selector.activity)
         bound = lower_bound(model, self.exchange)
         self.bounds.append(max([bound, *self.bounds[-1:]]))
+        self.learn_exactness()
         self.selector.visit(trajectories.incoming)
         active = self.selector.after(model, iteration)
         spent = SolverStatistics.of(self.exchange.total(model.statistics().since(before)))
         record = self.record(iteration, trajectories, began, middle, (added, active), spent)
         return self.decide(record)
+
+    def begin_reuse(self, iteration: int) -> None:
+        picks = self.exactness.now(iteration)
+        for stage in self.model.stages:
+            if stage.reuse is not None:
+                stage.reuse.picks = picks
+                stage.reuse.begin()
+
+    def learn_exactness(self) -> None:
+        reusing = [stage.reuse for stage in self.model.stages if stage.reuse is not None]
+        risen, solved = math.fsum(reuse.risen for reuse in reusing), sum(reuse.solved for reuse in reusing)
+        self.exactness.learn(self.bounds, risen, solved)
+
+    def state(self) -> TrainingState:
+        return TrainingState(
+            iteration=len(self.records),
+            seconds=perf_counter() - self.started,
+            records=self.records,
+            bounds=self.bounds,
+            exact=self.exact,
+            questioned=self.questioned,
+            statistics=replace(self.statistics),
+            picks=self.exactness.picks,
+            exact_from=self.exactness.exact_from,
+            passes=self.passes.latest,
+            visited=self.selector.visited,
+            stages=tuple(StageState.of(stage) for stage in self.model.stages),
+        )
+
+    def restore(self, state: TrainingState) -> None:
+        """Go on from there; the model has learned nothing yet."""
+        state = state.trimmed()
+        self.started -= state.seconds
+        self.records, self.bounds, self.exact = state.records, state.bounds, state.exact
+        self.questioned, self.statistics = state.questioned, replace(state.statistics)
+        self.exactness.picks, self.exactness.exact_from = state.picks, state.exact_from
+        self.selector.visited = state.visited
+        for costs in state.passes:
+            self.passes.add(costs)
+        for stage, known in zip(self.model.stages, state.stages, strict=True):
+            known.put_into(stage)
 
     def forward(self, iteration: int) -> Trajectories:
         passes = self.settings.passes
@@ -243,12 +302,17 @@ class _Run:
 
     def decide(self, record: IterationRecord) -> StopReason | None:
         """Whether to stop, as rank 0 sees it: the clock and the observer are its alone."""
-        progress = Progress(record.iteration, record.seconds, self.bounds, self.exact[-1] if self.exact else None)
+        since = (self.exactness.exact_from or 1) - 1 if self.reuses else 0
+        bounds = self.bounds[since:] or self.bounds[-1:]
+        progress = Progress(record.iteration, record.seconds, bounds, self.exact[-1] if self.exact else None)
         reason = stop_reason(self.settings.stopping, self.settings.stopping_mode, progress)
         if self.observe is not None and self.observe(record) is False:
             reason = "shutdown"
         code = self.exchange.agree(float(_REASONS.index(reason)))
-        return _REASONS[int(code)]
+        reason = _REASONS[int(code)]
+        if self.reuses and reason in ("bound_stalling", "gap") and not self.exactness.confirm(record.iteration):
+            return None
+        return reason
 
 
 _REASONS: list[StopReason | None] = [

@@ -70,6 +70,9 @@ CASES: dict[str, tuple[dict[str, Any], TrainingSettings, SimulationSettings]] = 
     "lazy": ({}, _selecting(Dynamic(start_iteration=2, seed_window=1, max_added_per_round=2)), _SIMULATION),
     "capped": ({}, _selecting(None, max_active_per_stage=6), _SIMULATION),
     "lazy and capped": ({}, _selecting(Dynamic(2, 0, 1), max_active_per_stage=7), _SIMULATION),
+    "every opening solved": ({}, _with(dual_reuse="off"), _SIMULATION),
+    "adaptive": ({"openings": 9}, _with(dual_reuse="adaptive"), _SIMULATION),
+    "few kept": ({"openings": 9}, _with(kept_vertices=15), _SIMULATION),
     "from nothing": ({}, _with(backward=SolverProfile(use_warm_start=False)), _SIMULATION),
 }
 

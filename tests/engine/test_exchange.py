@@ -55,7 +55,8 @@ def test_a_watcher_sees_every_stage_and_every_wait(rank_host: RankHost) -> None:
     ]
     waits = [entry for entry in seen if isinstance(entry, bool)]
     assert waits == [True, False] * (len(waits) // 2)
-    assert len(waits) // 2 == 1 + 3 + 1 + 2, "the passes, a stage, the bound; then the counts and the decision"
+    # the passes; a stage and its new vertices; the bound, with its own; then the counts and the decision
+    assert len(waits) // 2 == 1 + 2 * 3 + 2 + 2
     assert seconds > 0.0
 
 

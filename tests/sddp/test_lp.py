@@ -184,8 +184,8 @@ class Failing:
     """Says of the next ``times`` solves that they did not end well."""
 
     def __init__(self, lp: StageLP, times: int) -> None:
-        self.left, self.real = times, lp._highs.status
-        lp._highs.status = self  # type: ignore[assignment]
+        self.left, self.real = times, lp.highs.status
+        lp.highs.status = self  # type: ignore[assignment]
 
     def __call__(self, handle: int) -> int:
         self.left -= 1

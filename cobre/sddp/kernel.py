@@ -1,0 +1,257 @@
+"""Small LPs that differ in their right-hand sides only, in compiled loops: ``kernel.c``, called through ctypes.
+
+    kept vertices, right-hand sides -> the best vertex of each, whether its basis is optimal
+    bases, right-hand sides         -> the optimal bases, by a dual simplex method, cuts found as they are violated
+
+For LPs of some tens of rows a solve takes a twentieth of what a call of HiGHS costs
+(docs/decisions/0016-a-kernel-for-small-lps.md). The kernel is compiled when the package is installed; where that was
+not possible, HiGHS does all the work.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import POINTER, Structure, byref, c_double, c_int64, c_void_p
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cobre.sddp.cuts import CutPool
+from cobre.sddp.highs import BASIC, LOWER, UPPER, ZERO
+from cobre.sddp.risk import FloatArray
+from cobre.sddp.template import Template
+
+__all__ = ["OPTIMAL", "Affine", "Proofs", "SmallLP", "Walked", "kernel_is_there"]
+
+IntArray = NDArray[np.int64]
+StatusArray = NDArray[np.int8]
+BoolArray = NDArray[np.bool_]
+OPTIMAL, BOUND, LOST = 0, 1, 2  # outcomes of a walk
+
+
+class _Form(Structure):
+    _fields_ = [
+        *((name, c_int64) for name in ("m", "n", "s", "k", "wide", "vars")),
+        *(
+            (name, c_void_p)
+            for name in ("matrix", "columns", "lower", "upper", "cost", "rhs", "moving", "watched", "cut_scale")
+        ),
+        ("watched_scale", c_void_p),
+        ("intercept_scale", c_double),
+    ]
+
+
+class _Pool(Structure):
+    _fields_ = [
+        ("size", c_int64), ("room", c_int64), ("slopes", c_void_p), ("by_state", c_void_p), ("intercepts", c_void_p),
+        ("shown", c_void_p),
+    ]  # fmt: skip
+
+
+_KEPT = ("levels", "slopes", "status", "tight", "base", "gain", "low", "high", "place", "still")
+
+
+class _Kept(Structure):
+    _fields_ = [("size", c_int64), ("room", c_int64), *((name, c_void_p) for name in _KEPT)]
+
+
+@cache
+def _library() -> ctypes.CDLL | None:
+    found = sorted(Path(__file__).parent.glob("_kernel*.so"))
+    if not found:
+        return None
+    library = ctypes.CDLL(str(found[0]))
+    for name in ("cobre_affine", "cobre_prove", "cobre_walk"):
+        getattr(library, name).restype = c_int64
+    form, pool, kept, at, number = POINTER(_Form), POINTER(_Pool), POINTER(_Kept), c_void_p, c_int64
+    library.cobre_affine.argtypes = [form, pool, number, *[at] * 8]
+    library.cobre_prove.argtypes = [form, pool, kept, number, at, number, *[at] * 7]
+    library.cobre_walk.argtypes = [form, pool, number, at, at, at, number, *[at] * 5]
+    return library
+
+
+def kernel_is_there() -> bool:
+    """Whether the compiled kernel was installed with the package."""
+    return _library() is not None
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """u bases as affine functions of the K moving right-hand sides; W basic variables each.
+
+    As long as every basic variable lies within its bounds and no cut is violated, the basis, which is dual feasible
+    whatever the right-hand side, is optimal (Vanderbei, Linear Programming, chapter 6).
+    base: (u, W), gain: (u, W, K); NaN in base for a basis that proves nothing. low, high: (u, W) bounds of each basic
+    variable. place: (u, S + 1) of each watched column among them, -1 where it is not basic, and stands at still.
+    """
+
+    base: FloatArray
+    gain: FloatArray
+    low: FloatArray
+    high: FloatArray
+    place: IntArray
+    still: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Proofs:
+    """Of r pairs: the best vertex (r,), -1 where none is kept, its value, whether it is proved optimal, and the
+    outgoing states and cost-to-go (r, S + 1), scaled, of those that are."""
+
+    vertices: IntArray
+    values: FloatArray
+    proved: BoolArray
+    outgoing: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Walked:
+    """Of r pairs: outcome (r,) OPTIMAL, BOUND (a dual feasible basis, for pivots ran out) or LOST (the rest says
+    nothing); objective (r,), outgoing (r, S + 1), duals (r, m), all scaled; status (r, n + m) and tight (r, S + 1)."""
+
+    outcome: NDArray[np.uint8]
+    pivots: IntArray
+    objective: FloatArray
+    outgoing: FloatArray
+    duals: FloatArray
+    status: StatusArray
+    tight: IntArray
+
+
+class SmallLP:
+    """One stage's LP as the kernel sees it. watched_scale: (S + 1,) what makes states and the cost-to-go of watched
+    columns. Needs ``kernel_is_there()``. Methods raise MemoryError."""
+
+    def __init__(self, template: Template, watched_scale: FloatArray) -> None:
+        library = _library()
+        assert library is not None, "the kernel is not installed"
+        self._library = library
+        m, n = template.matrix.shape
+        self.rows, self.columns, self.states = m, n, template.watched.size - 1
+        self.moving = template.moving.size
+        slots = self.states + 2
+        self.wide = m + slots
+        lower = np.where(template.sense < 0, -np.inf, 0.0), np.where(template.sense > 0, np.inf, 0.0)
+        arrays: dict[str, NDArray[Any]] = {
+            "matrix": template.matrix,
+            "columns": template.matrix.T,
+            "lower": np.concatenate([template.lower, lower[0], np.zeros(slots)]),
+            "upper": np.concatenate([template.upper, lower[1], np.full(slots, np.inf)]),
+            "cost": template.cost,
+            "rhs": template.rhs,
+            "moving": template.moving,
+            "watched": template.watched,
+            "cut_scale": template.cut_scale,
+            "watched_scale": watched_scale,
+        }
+        self._arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        addresses = {name: array.ctypes.data for name, array in self._arrays.items()}
+        self._form = _Form(
+            m=m, n=n, s=self.states, k=self.moving, wide=self.wide, vars=n + self.wide,
+            intercept_scale=template.intercept_scale, **addresses,
+        )  # fmt: skip
+
+        self.slack_status = self._slack_status(template)
+
+    @staticmethod
+    def _slack_status(template: Template) -> StatusArray | None:
+        """(n + m,) the basis of all slacks, where it is dual feasible; else None."""
+        cost = template.cost
+        lower, upper = np.isfinite(template.lower), np.isfinite(template.upper)
+        status = np.where(lower & ((cost >= 0.0) | ~upper), LOWER, np.where(upper, UPPER, ZERO))
+        if ((cost > 0.0) & (status != LOWER) | (cost < 0.0) & (status != UPPER)).any():
+            return None
+        return np.append(status, np.full(template.matrix.shape[0], BASIC)).astype(np.int8)
+
+    def affine(self, pool: CutPool, status: StatusArray, tight: IntArray) -> Affine:
+        """What bases are for any right-hand side: status (u, n + m), tight (u, S + 1)."""
+        count, watched = status.shape[0], self.states + 1
+        found = Affine(
+            base=np.empty((count, self.wide)),
+            gain=np.empty((count, self.wide, self.moving)),
+            low=np.zeros((count, self.wide)),
+            high=np.zeros((count, self.wide)),
+            place=np.zeros((count, watched), np.int64),
+            still=np.zeros((count, watched)),
+        )
+        keep = np.ascontiguousarray(status), np.ascontiguousarray(tight)
+        outs = (found.base, found.gain, found.low, found.high, found.place, found.still)
+        with _Shown(pool) as shown:
+            self._call(self._library.cobre_affine, shown, count, *keep, *outs)
+        return found
+
+    def prove(
+        self, pool: CutPool, kept: Any, states: FloatArray, openings: IntArray, points: IntArray, sides: FloatArray
+    ) -> Proofs:
+        """The best vertex of each of r pairs of an opening (r,) and a row (r,) of ``states`` (P, S).
+
+        kept: vertices (``cobre.sddp.vertices.Vertices``). sides: (r, K) scaled right-hand sides.
+        """
+        count = openings.size
+        found = Proofs(
+            vertices=np.empty(count, np.int64),
+            values=np.empty(count),
+            proved=np.zeros(count, bool),
+            outgoing=np.empty((count, self.states + 1)),
+        )
+        table = _Kept(
+            size=kept.size,
+            room=kept.last_used.size,
+            **{name: getattr(kept, name).ctypes.data for name in _KEPT},
+        )
+        ins = (np.ascontiguousarray(states), np.ascontiguousarray(openings), np.ascontiguousarray(points), sides)
+        with _Shown(pool) as shown:
+            self._call(
+                self._library.cobre_prove, shown, byref(table), states.shape[0], ins[0], count, *ins[1:],
+                found.vertices, found.values, found.proved, found.outgoing,
+            )  # fmt: skip
+        return found
+
+    def walk(self, pool: CutPool, status: StatusArray, tight: IntArray, sides: FloatArray, most: int) -> Walked:
+        """Solve r pairs, each from its own basis: status (r, n + m), tight (r, S + 1), sides (r, K), which must be
+        dual feasible, with at most so many pivots."""
+        count = sides.shape[0]
+        found = Walked(
+            outcome=np.empty(count, np.uint8),
+            pivots=np.empty(count, np.int64),
+            objective=np.empty(count),
+            outgoing=np.empty((count, self.states + 1)),
+            duals=np.empty((count, self.rows)),
+            status=np.array(status, np.int8, order="C"),
+            tight=np.array(tight, np.int64, order="C"),
+        )
+        sides = np.ascontiguousarray(sides)
+        with _Shown(pool) as shown:
+            self._call(
+                self._library.cobre_walk, shown, count, found.status, found.tight, sides, most,
+                found.outcome, found.pivots, found.objective, found.outgoing, found.duals,
+            )  # fmt: skip
+        return found
+
+    def _call(self, function: Any, shown: _Pool, *arguments: Any) -> None:
+        given = [item.ctypes.data if isinstance(item, np.ndarray) else item for item in arguments]
+        if function(byref(self._form), byref(shown), *given):
+            raise MemoryError("no memory for the small LPs of a stage")
+
+
+class _Shown:
+    """The cuts of a pool as the kernel sees them; those that are not active are passed over."""
+
+    def __init__(self, pool: CutPool) -> None:
+        self._pool = pool
+
+    def __enter__(self) -> _Pool:
+        pool = self._pool
+        self._shown = np.where(pool.active, pool.intercepts, -np.inf)
+        slopes, by_state, intercepts = pool.tables()
+        return _Pool(
+            size=pool.size, room=intercepts.size, slopes=slopes.ctypes.data, by_state=by_state.ctypes.data,
+            intercepts=intercepts.ctypes.data, shown=self._shown.ctypes.data,
+        )  # fmt: skip
+
+    def __exit__(self, *error: object) -> None:
+        del self._shown

@@ -1,0 +1,308 @@
+"""Answers from kept dual vertices: which solves of a stage are not needed, and what starts those that are.
+
+    pairs of opening and incoming state -> the best kept vertex of each -> proved optimal | solved from its basis
+
+A vertex proves a pair when its basis is feasible there and no cut of the pool is violated, whether the LP carries it
+or not. Where a stage's LP is small, the compiled kernel proves and solves, and HiGHS has what it loses; where it is
+large, HiGHS solves all, from the vertices' bases, in a LP that carries the cuts that mattered lately only, and fetches
+others when a solution violates them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cobre.sddp.batch import SolverStatistics
+from cobre.sddp.highs import BASIC
+from cobre.sddp.hot_solves import Solved, Starts, solve_each
+from cobre.sddp.kernel import OPTIMAL, Proofs, SmallLP, Walked, kernel_is_there
+from cobre.sddp.model import StageModel
+from cobre.sddp.risk import FloatArray
+from cobre.sddp.vertices import Fresh, Vertices
+
+__all__ = ["Answers", "Picks", "Reuse"]
+
+IntArray = NDArray[np.int64]
+_AT_ONCE = 1 << 18  # heights of cuts that are held at once
+_FETCHED = 10  # violated cuts that enter HiGHS's LP together
+_WINDOW = 5  # iterations after its last use that a cut stays in HiGHS's LP
+_LARGEST = 1 << 16  # numbers in one basis's rows, from which on the kernel's dense algebra costs what HiGHS does
+_PIVOTS = 1000  # after which the kernel gives a solve up
+_VIOLATED, _FEASIBLE = 1e-10, 1e-9  # of a cut, relative; of a scaled row (those of kernel.c)
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What r pairs came to. vertices: (r,) their places, -1 where ``fresh``, in their order, has it instead.
+
+    values: (r,). outgoing: (r, S + 1) states and the cost-to-go, of pairs that were proved or solved. rise: (r,) by
+    how much solving a pair raised its value, relative; NaN where it was not solved.
+    """
+
+    vertices: IntArray
+    values: FloatArray
+    outgoing: FloatArray
+    fresh: Fresh
+    rise: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Picks:
+    """``count`` pairs of each unit of work (they end at ``ends``): of ``openings``, others in each ``iteration``."""
+
+    count: int
+    ends: IntArray
+    openings: int
+    iteration: int
+
+    def among(self, openings: IntArray, points: IntArray, pairs: IntArray) -> IntArray:
+        """Places, rising, of those that are picked of pairs (r,), rising, whose openings and points (r,) these are."""
+        turn = (openings + (points + self.iteration) * self.count) % self.openings
+        unit = np.searchsorted(self.ends, pairs, side="right")
+        order = np.lexsort((turn, unit))
+        ordered = unit[order]
+        nth = np.arange(order.size) - np.searchsorted(ordered, ordered)
+        return np.sort(order[nth < self.count])
+
+
+class Reuse:
+    """One stage's kept vertices at work. most: vertices kept.
+
+    picks: how many openings of a trial point the backward pass solves at most, None: all that are not proved.
+    risen, solved: sum of the relative rises of the pairs it solved in this iteration, and their number.
+    """
+
+    def __init__(self, stage: StageModel, most: int) -> None:
+        self.stage, self.lp, self.pool = stage, stage.lp, stage.pool
+        template = stage.lp.template()
+        scaling = stage.lp.scaling
+        self._watched = template.watched
+        self._watched_scale = np.append(scaling.column[stage.stage.outgoing], 1.0 / scaling.cost)
+        small = kernel_is_there() and template.dense_size() <= _LARGEST
+        self.small = SmallLP(template, self._watched_scale) if small else None
+        self.vertices = Vertices(stage.stage, self.small, most)
+        self.picks: int | None = None
+        self.risen, self.solved = 0.0, 0
+
+    def begin(self) -> None:
+        """Before an iteration: forget what the budget does not hold."""
+        self.risen, self.solved = 0.0, 0
+        self.vertices.evict()
+        if self.small is None:
+            self._fit_cuts()
+
+    def _fit_cuts(self) -> None:
+        """Let HiGHS carry the cuts that mattered lately."""
+        pool = self.pool
+        ids = np.flatnonzero(pool.active & (pool.last_active >= self.stage.iteration - _WINDOW))
+        if not np.array_equal(ids, self.lp.cut_ids):
+            self.lp.set_cuts(ids, pool.slopes[ids], pool.intercepts[ids])
+
+    def answer(
+        self, openings: IntArray, points: IntArray, states: FloatArray, scenarios: IntArray, picks: Picks | None = None
+    ) -> Answers:
+        """For r pairs of an opening (r,) and a row (r,) of ``states`` (P, S).
+
+        scenarios: (r,) whose they are, for errors. picks: who is solved at most, where the others take the best
+        vertex, which is a lower bound; None: all are answered exactly. Raises SolverError when a solve fails whatever
+        is tried.
+        """
+        incoming = states.take(points, axis=0)
+        sides = self.lp.sides.moved(openings, incoming)
+        best = self._best(openings, points, states, sides)
+        self.lp.statistics.reused += int(np.count_nonzero(best.proved))
+        left = np.flatnonzero(~best.proved)
+        if picks is not None and self.vertices.size:
+            left = left[picks.among(openings[left], points[left], left)]
+        vertices, values, outgoing = best.vertices, best.values, best.outgoing * self._watched_scale
+        found = self._solve(sides[left], vertices[left], openings[left], scenarios[left])
+        fresh = self._fresh(found, openings[left], incoming[left])
+        outgoing[left] = found.watched * self._watched_scale
+        solved = self._unscaled(found, incoming[left])
+        rise = np.full(openings.size, np.nan)
+        if self.vertices.size:
+            rise[left] = (solved - values[left]) / np.maximum(1.0, np.abs(solved))
+        values[left] = solved
+        vertices[left] = [self.vertices.place_of(key) for key in fresh.bases()]
+        new = fresh.taken(np.flatnonzero(vertices[left] < 0))
+        return Answers(vertices, values, outgoing, new, rise)
+
+    def _best(self, openings: IntArray, points: IntArray, states: FloatArray, sides: FloatArray) -> Proofs:
+        if self.small is not None:
+            began = perf_counter()
+            proofs = self.small.prove(self.pool, self.vertices, states, openings, points, sides)
+            seconds = perf_counter() - began
+            self.lp.statistics.add(SolverStatistics(seconds=seconds, run_seconds=seconds))
+            return proofs
+        count = openings.size
+        none = np.zeros(count, bool), np.zeros((count, self._watched.size))
+        if not self.vertices.size:
+            return Proofs(np.full(count, -1), np.full(count, -np.inf), *none)
+        return Proofs(*self.vertices.best(openings, points, states), *none)
+
+    # -- solving ----------------------------------------------------------------------------------------------
+
+    def _solve(self, sides: FloatArray, vertices: IntArray, openings: IntArray, scenarios: IntArray) -> _Found:
+        found = _Found.empty(vertices.size, self.lp.stage.columns + 1, self.lp.stage.rows, self.lp.stage.states)
+        rest = self._by_kernel(sides, vertices, found)
+        if rest.size:
+            if self.small is not None:
+                self._fit_cuts()
+            self.lp.name_solves(openings[rest], scenarios[rest])
+            found.put(rest, self._by_highs(sides[rest], vertices[rest]))
+        return found
+
+    def _by_kernel(self, sides: FloatArray, vertices: IntArray, found: _Found) -> IntArray:
+        """Solve what it can; returns what it cannot."""
+        every, kept = np.arange(vertices.size), self.vertices
+        if self.small is None or not every.size:
+            return every
+        if kept.size:
+            status, tight = kept.status[vertices], kept.tight[vertices]
+        elif self.small.slack_status is not None:
+            status = np.repeat(self.small.slack_status[np.newaxis], every.size, axis=0)
+            tight = np.full((every.size, self._watched.size), -1)
+        else:
+            return every
+        began = perf_counter()
+        walked = self.small.walk(self.pool, status, tight, sides, _PIVOTS)
+        good = walked.outcome == OPTIMAL
+        at = np.flatnonzero(good)
+        found.put(at, _Found.of_walk(walked, at))
+        seconds = perf_counter() - began
+        self.lp.statistics.add(SolverStatistics(at.size, int(walked.pivots.sum()), seconds, seconds))
+        return np.flatnonzero(~good)
+
+    def _by_highs(self, sides: FloatArray, vertices: IntArray) -> _Found:
+        """Solve them, each from its vertex's basis, or from the slacks where no vertex is kept yet."""
+        kept, lp, m = self.vertices, self.lp, self.lp.stage.rows
+        starts = Starts.of(kept.status[vertices], kept.tight[vertices], m) if kept.size else None
+        found = _Found.of(solve_each(lp, sides, starts), lp.cut_ids, m, self._watched)
+        violated, worst = self._violations(found.watched * self._watched_scale, lp.cut_ids)
+        for k, ids in zip(np.flatnonzero(violated).tolist(), worst, strict=True):
+            self._mend(found, k, sides[k : k + 1], ids)
+        return found
+
+    def _mend(self, found: _Found, k: int, sides: FloatArray, ids: IntArray) -> None:
+        """Solve one again with the cuts that it violates, until it violates none; they leave the LP after it."""
+        lp, resident, m = self.lp, self.lp.cut_ids.size, self.lp.stage.rows
+        at = slice(k, k + 1)
+        while True:
+            lp.append_cuts(ids, self.pool.slopes[ids], self.pool.intercepts[ids])
+            solved = solve_each(lp, sides, Starts.of(found.status[at], found.tight[at], m))
+            lp.statistics.solves -= 1  # the same one, gone on with
+            found.put(np.array([k]), _Found.of(solved, lp.cut_ids, m, self._watched))
+            violated, worst = self._violations(found.watched[at] * self._watched_scale, lp.cut_ids)
+            if not violated[0]:
+                break
+            ids = worst[0]
+        lp.drop_cuts_behind(resident)
+
+    def _violations(self, outgoing: FloatArray, present: IntArray) -> tuple[NDArray[np.bool_], list[IntArray]]:
+        """Whether each solution (r, S + 1) violates an active cut, and the cuts that those which do violate most.
+
+        present: ids of cuts that the LP had, and kept within its own tolerance.
+        """
+        pool, count = self.pool, outgoing.shape[0]
+        violated, worst = np.zeros(count, bool), []
+        if not pool.size or not count:
+            return violated, []
+        hidden = ~pool.active
+        hidden[present] = True
+        most = max(1, _AT_ONCE // pool.size)
+        for first in range(0, count, most):
+            part = outgoing[first : first + most]
+            above = pool.heights_at(part[:, :-1], hidden)
+            slack = np.maximum(
+                _VIOLATED * np.maximum(1.0, np.abs(part[:, -1])), 2.0 * _FEASIBLE * self._watched_scale[-1]
+            )
+            rows = (above.max(axis=1) - part[:, -1] > slack).nonzero()[0]
+            above -= part[:, -1:]
+            violated[first + rows] = True
+            for row in rows:
+                order = np.argsort(-above[row], kind="stable")[:_FETCHED]
+                worst.append(np.sort(order[above[row, order] > slack[row]]))
+        return violated, worst
+
+    # -- keeping ----------------------------------------------------------------------------------------------
+
+    def _unscaled(self, found: _Found, incoming: FloatArray) -> FloatArray:
+        value: FloatArray = found.objective / self.lp.scaling.cost
+        return value + self.lp.sides.incoming_cost(incoming)
+
+    def _fresh(self, found: _Found, openings: IntArray, incoming: FloatArray) -> Fresh:
+        lp, noise = self.lp, self.lp.stage.openings
+        duals = found.duals * lp.dual_scale
+        slopes, multipliers = lp.sides.slopes(duals), duals.take(noise.rhs_rows, axis=1)
+        constant = self._unscaled(found, incoming)
+        for s in range(slopes.shape[1]):
+            constant -= slopes[:, s] * incoming[:, s]
+        for r in range(multipliers.shape[1]):
+            constant -= multipliers[:, r] * noise.rhs[openings, r]
+        return Fresh(constant, multipliers, slopes, found.status, found.tight)
+
+    def keep(self, fresh: Fresh) -> IntArray:
+        """Add vertices, the same ones in the same order on all ranks; returns their places (u,)."""
+        return self.vertices.add(fresh, self.pool, self.stage.iteration)
+
+    def tally(self, rise: FloatArray) -> None:
+        """Count the rises (r,) of all ranks' pairs, NaN where there is none."""
+        risen = rise[~np.isnan(rise)]
+        self.risen, self.solved = self.risen + math.fsum(risen), self.solved + risen.size
+
+    def note_use(self, vertices: IntArray) -> None:
+        """These answered pairs: they, and the cuts that are tight in them, matter."""
+        self.vertices.last_used[vertices] = self.stage.iteration
+        ids = self.vertices.tight[vertices].ravel()
+        times = np.bincount(ids[ids >= 0], minlength=self.pool.size)
+        self.pool.times_active[:] += times
+        self.pool.last_active[times > 0] = self.stage.iteration
+
+
+@dataclass(eq=False)
+class _Found:
+    """r solutions, scaled: objective (r,), watched columns (r, S + 1), duals (r, m), and the bases: status (r, n + m),
+    tight (r, S + 1) ids of cuts, rising, -1 behind them."""
+
+    objective: FloatArray
+    watched: FloatArray
+    duals: FloatArray
+    status: NDArray[np.int8]
+    tight: IntArray
+
+    @classmethod
+    def empty(cls, count: int, n: int, m: int, states: int) -> _Found:
+        return cls(
+            np.empty(count),
+            np.empty((count, states + 1)),
+            np.empty((count, m)),
+            np.empty((count, n + m), np.int8),
+            np.empty((count, states + 1), np.int64),
+        )
+
+    @classmethod
+    def of(cls, solved: Solved, cut_ids: IntArray, m: int, watched: IntArray) -> _Found:
+        count, most = solved.objective.size, watched.size
+        owner, place = np.nonzero(solved.rows[:, m:] != BASIC)
+        order = np.arange(owner.size) - np.searchsorted(owner, np.arange(count))[owner]
+        none = np.iinfo(np.int64).max
+        tight = np.full((count, max(most, int(order.max(initial=-1)) + 1)), none)
+        tight[owner, order] = cut_ids[place]
+        tight.sort(axis=1)
+        tight[tight == none] = -1
+        status = np.concatenate([solved.columns, solved.rows[:, :m]], axis=1).astype(np.int8)
+        return cls(solved.objective, solved.x[:, watched], solved.duals, status, tight[:, :most])
+
+    @classmethod
+    def of_walk(cls, walked: Walked, at: IntArray) -> _Found:
+        return cls(walked.objective[at], walked.outgoing[at], walked.duals[at], walked.status[at], walked.tight[at])
+
+    def put(self, rows: IntArray, other: _Found) -> None:
+        """Take the other's at these places."""
+        for name in ("objective", "watched", "duals", "status", "tight"):
+            getattr(self, name)[rows] = getattr(other, name)

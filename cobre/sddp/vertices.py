@@ -1,0 +1,239 @@
+"""The dual vertices met at a stage, kept to answer what has not been solved yet.
+
+Openings and incoming states change a stage LP's right-hand sides only, and a dual solution of one of them is feasible
+for all: with multipliers y on the template's rows and the rest of the objective in a constant,
+
+    value(opening, x)  >=  constant + y . rhs[opening] + slope . x
+
+with equality where the vertex's basis is optimal. So a vertex is one number for each opening and one slope for each
+state, and the best of them for a trial point is the largest of a few sums. Everything is summed element by element in
+a fixed order: a matrix product's bits would depend on how many there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cobre.sddp.cuts import CutPool
+from cobre.sddp.kernel import SmallLP
+from cobre.sddp.problem import Stage
+from cobre.sddp.risk import FloatArray
+
+__all__ = ["Fresh", "Vertices"]
+
+IntArray = NDArray[np.int64]
+_AT_ONCE = 1 << 18  # values of vertices that are held at once: they fit the caches
+_FIRST = 64  # vertices that there is room for at first
+_AFFINE = ("base", "gain", "low", "high", "place", "still")
+_BY_COLUMN = ("levels", "slopes")
+_BY_ROW = ("status", "tight", "last_used", *_AFFINE)
+
+
+@dataclass(frozen=True, eq=False)
+class Fresh:
+    """u vertices as a solve leaves them.
+
+    constant: (u,) what the value is without openings' right-hand sides and incoming state. multipliers: (u, R) on the
+    rows that openings change. slopes: (u, S). status: (u, n + m) int8 of columns and rows. tight: (u, S + 1) ids of
+    the cuts that are not basic, rising, -1 behind them.
+    """
+
+    constant: FloatArray
+    multipliers: FloatArray
+    slopes: FloatArray
+    status: NDArray[np.int8]
+    tight: IntArray
+
+    @staticmethod
+    def packed_width(stage: Stage) -> int:
+        """Numbers in a row of ``pack``."""
+        return _widths(stage)[-1]
+
+    def pack(self) -> FloatArray:
+        """(u, width): a row of numbers each, to be gathered; statuses eight to a number."""
+        count, size = self.status.shape
+        packed = np.zeros((count, -(-size // 8) * 8), np.int8)
+        packed[:, :size] = self.status
+        parts = (self.constant[:, np.newaxis], self.multipliers, self.slopes, self.tight, packed.view(np.float64))
+        return np.concatenate(parts, axis=1)
+
+    @classmethod
+    def unpack(cls, rows: FloatArray, stage: Stage) -> Fresh:
+        """From rows of ``pack``."""
+        a, b, c, d, _ = _widths(stage)
+        status = np.ascontiguousarray(rows[:, d:]).view(np.int8)[:, : stage.columns + 1 + stage.rows]
+        return cls(rows[:, 0], rows[:, a:b], rows[:, b:c], status, rows[:, c:d].astype(np.int64))
+
+    def taken(self, rows: IntArray) -> Fresh:
+        """Those at these places (v,)."""
+        return Fresh(
+            self.constant[rows], self.multipliers[rows], self.slopes[rows], self.status[rows], self.tight[rows]
+        )
+
+    def bases(self) -> list[bytes]:
+        """What tells one basis from another."""
+        return [status.tobytes() + ids.tobytes() for status, ids in zip(self.status, self.tight, strict=True)]
+
+
+def _widths(stage: Stage) -> tuple[int, int, int, int, int]:
+    """Where the parts of a packed row end."""
+    a = 1
+    b = a + stage.openings.rhs_rows.size
+    c = b + stage.states
+    d = c + stage.states + 1
+    return a, b, c, d, d + -(-(stage.columns + 1 + stage.rows) // 8)
+
+
+class Vertices:
+    """A stage's kept vertices, in arrays that grow up to ``limit`` of them; place 0 holds the oldest.
+
+    size: how many there are. levels: (N, room) values of the openings at the zero state. slopes: (S, room).
+    status: (room, n + m). tight: (room, S + 1). Where the LP is small enough for the kernel, what proves a
+    basis optimal: base, gain, low, high, place, still, as ``cobre.sddp.kernel.Affine`` has them.
+    """
+
+    def __init__(self, stage: Stage, small: SmallLP | None, limit: int) -> None:
+        self.size = 0
+        self.limit = limit
+        self._stage, self._small = stage, small
+        self._places: dict[bytes, int] = {}
+        room, states, wide = _FIRST, stage.states, small.wide if small else 0
+        moving = small.moving if small else 0
+        self.levels = np.zeros((len(stage.openings), room))
+        self.slopes = np.zeros((states, room))
+        self.status = np.zeros((room, stage.columns + 1 + stage.rows), np.int8)
+        self.tight = np.zeros((room, states + 1), np.int64)
+        self.last_used = np.zeros(room, np.int64)
+        self.base, self.gain = np.zeros((room, wide)), np.zeros((room, wide, moving))
+        self.low, self.high = np.zeros((room, wide)), np.zeros((room, wide))
+        self.place, self.still = np.zeros((room, states + 1), np.int64), np.zeros((room, states + 1))
+
+    def place_of(self, key: bytes) -> int:
+        """Where the vertex of this basis is, or -1."""
+        return self._places.get(key, -1)
+
+    def best(self, openings: IntArray, points: IntArray, states: FloatArray) -> tuple[IntArray, FloatArray]:
+        """The best vertex (r,) and its value (r,) for pairs of an opening (r,) and a row (r,) of ``states`` (P, S)."""
+        tilt = np.zeros((states.shape[0], self.size))
+        for s in range(states.shape[1]):
+            tilt += states[:, s, np.newaxis] * self.slopes[s, : self.size]
+        found = np.empty(openings.size, np.int64)
+        value = np.empty(openings.size)
+        most = max(1, _AT_ONCE // self.size)
+        for first in range(0, openings.size, most):
+            at = slice(first, first + most)
+            table = self.levels[openings[at], : self.size]
+            table += tilt.take(points[at], axis=0)
+            found[at] = table.argmax(axis=1)
+            value[at] = table[np.arange(table.shape[0]), found[at]]
+        return found, value
+
+    def values(self, vertices: IntArray, openings: IntArray, states: FloatArray) -> FloatArray:
+        """(r,) what each of these vertices gives for its opening (r,) and state (r, S)."""
+        tilt = np.zeros(vertices.size)
+        for s in range(states.shape[1]):
+            tilt += self.slopes[s, vertices] * states[:, s]
+        return self.levels[openings, vertices] + tilt
+
+    def add(self, fresh: Fresh, pool: CutPool, iteration: int) -> IntArray:
+        """Keep these vertices; returns the place (u,) of each: that of its basis, where it was met before.
+
+        pool: of the cuts that are tight in them.
+        """
+        places = np.zeros(fresh.constant.size, np.int64)
+        new: list[int] = []
+        for row, key in enumerate(fresh.bases()):
+            place = self._places.get(key)
+            if place is None:
+                place = self._places[key] = self.size + len(new)
+                new.append(row)
+            places[row] = place
+        if new:
+            self._append(fresh.taken(np.array(new)), pool)
+        self.last_used[places] = iteration
+        return places
+
+    def _append(self, fresh: Fresh, pool: CutPool) -> None:
+        count = fresh.constant.size
+        self._make_room(self.size + count)
+        at = slice(self.size, self.size + count)
+        level = np.repeat(fresh.constant[np.newaxis], self.levels.shape[0], axis=0)
+        for r in range(fresh.multipliers.shape[1]):
+            level += self._stage.openings.rhs[:, r, np.newaxis] * fresh.multipliers[:, r]
+        self.levels[:, at], self.slopes[:, at] = level, fresh.slopes.T
+        self.status[at], self.tight[at] = fresh.status, fresh.tight
+        self._prove_with(pool, at.start, at.stop)
+        self.size += count
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All that is kept, by name; nothing of it changes any more. ``restore`` takes it."""
+        size = self.size
+        found = {"levels": self.levels[:, :size], "slopes": self.slopes[:, :size]}
+        return found | {
+            "status": self.status[:size],
+            "tight": self.tight[:size],
+            "last_used": self.last_used[:size].copy(),
+        }
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]], pool: CutPool) -> None:
+        """What ``arrays`` gave, where nothing is kept yet. pool: of the cuts that are tight in them."""
+        size = arrays["last_used"].size
+        self._make_room(size)
+        self.levels[:, :size], self.slopes[:, :size] = arrays["levels"], arrays["slopes"]
+        for name in ("status", "tight", "last_used"):
+            getattr(self, name)[:size] = arrays[name]
+        if size:
+            self._prove_with(pool, 0, size)
+        rows = zip(self.status[:size], self.tight[:size], strict=True)
+        self._places = {status.tobytes() + ids.tobytes(): place for place, (status, ids) in enumerate(rows)}
+        self.size = size
+
+    def _prove_with(self, pool: CutPool, first: int, end: int) -> None:
+        if self._small is None:
+            return
+        found = self._small.affine(pool, self.status[first:end], self.tight[first:end])
+        for name in _AFFINE:
+            getattr(self, name)[first:end] = getattr(found, name)
+
+    def _make_room(self, needed: int) -> None:
+        room = self.last_used.size
+        while room < needed:
+            room *= 2
+        if room == self.last_used.size:
+            return
+        for name in _BY_COLUMN:
+            old = getattr(self, name)
+            grown = np.zeros((old.shape[0], room), old.dtype)
+            grown[:, : old.shape[1]] = old
+            setattr(self, name, grown)
+        for name in _BY_ROW:
+            old = getattr(self, name)
+            grown = np.zeros((room, *old.shape[1:]), old.dtype)
+            grown[: old.shape[0]] = old
+            setattr(self, name, grown)
+
+    def evict(self) -> None:
+        """Where there are more than ``limit``, keep three quarters of that: those used last, of equals the newest."""
+        if self.size <= self.limit:
+            return
+        least = max(1, self.limit * 3 // 4)
+        order = np.lexsort((np.arange(self.size), self.last_used[: self.size]))
+        keep = np.sort(order[self.size - least :])
+        # into new arrays: states of the run that were kept still look into the old ones
+        for name in (*_BY_COLUMN, *_BY_ROW):
+            old = getattr(self, name)
+            fresh = np.zeros_like(old)
+            if name in _BY_COLUMN:
+                fresh[:, : keep.size] = old[:, keep]
+            else:
+                fresh[: keep.size] = old[keep]
+            setattr(self, name, fresh)
+        moved = np.full(self.size, -1)
+        moved[keep] = np.arange(keep.size)
+        self._places = {key: int(moved[place]) for key, place in self._places.items() if moved[place] >= 0}
+        self.size = keep.size

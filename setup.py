@@ -1,0 +1,15 @@
+"""Compiles the kernel for small LPs; everything else about the package is in pyproject.toml."""
+
+from setuptools import Extension, setup
+
+setup(
+    ext_modules=[
+        Extension(
+            "cobre.sddp._kernel",
+            ["cobre/sddp/kernel.c"],
+            # bits must not depend on whether a product and a sum become one instruction
+            extra_compile_args=["-O3", "-ffp-contract=off"],
+            optional=True,  # without it HiGHS solves everything: slower, and the log says so
+        )
+    ]
+)

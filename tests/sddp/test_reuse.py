@@ -1,0 +1,257 @@
+"""Openings answered from kept dual vertices: the same values with fewer solves, the same bits in whatever order."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cobre.sddp import reuse
+from cobre.sddp.contracts import SERIAL, Exchange, Shuffled
+from cobre.sddp.kernel import OPTIMAL, SmallLP
+from cobre.sddp.lp import StageLP
+from cobre.sddp.model import Model
+from cobre.sddp.problem import Problem
+from cobre.sddp.reuse import Reuse
+from cobre.sddp.reusing import Exactness
+from cobre.sddp.risk import CVaR
+from cobre.sddp.settings import CutSelection, Dynamic, Enumerated, Level1, Sampled, SolverProfile, TrainingSettings
+from cobre.sddp.state import TrainingState
+from cobre.sddp.stopping import BoundStalling, IterationLimit
+from cobre.sddp.training import train
+from tests.sddp.small import cascade
+from tests.sddp.test_training import bits
+
+SETTINGS = TrainingSettings(passes=Sampled(3), stopping=(IterationLimit(12),), dual_reuse="exact")
+MODES = ("off", "exact", "adaptive")
+
+
+@pytest.fixture(params=["kernel", "HiGHS"])
+def solver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """With the compiled kernel and, as where LPs are large, without it."""
+    if request.param == "HiGHS":
+        monkeypatch.setattr(reuse, "kernel_is_there", lambda: False)
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("solver")
+def test_exact_reuse_solves_less_and_comes_to_the_same() -> None:
+    problem = cascade(openings=9)
+    every, exact = (train(problem, replace(SETTINGS, dual_reuse=mode)) for mode in ("off", "exact"))
+    assert exact.lower_bounds[0] == pytest.approx(every.lower_bounds[0], rel=1e-12)
+    long = replace(SETTINGS, passes=Enumerated(), stopping=(IterationLimit(25),))
+    small = cascade(stages=3, openings=4)
+    every, exact = (train(small, replace(long, dual_reuse=mode)) for mode in ("off", "exact"))
+    assert exact.lower_bounds[-1] == pytest.approx(every.lower_bounds[-1], rel=1e-9)
+    # what was not solved was proved in the kernel, or took a run without a pivot in HiGHS
+    assert exact.statistics.solves <= every.statistics.solves
+    assert exact.statistics.simplex_iterations < every.statistics.simplex_iterations
+
+
+def test_the_kernel_proves_what_it_need_not_solve() -> None:
+    problem = cascade(openings=9)
+    every, exact = (train(problem, replace(SETTINGS, dual_reuse=mode)) for mode in ("off", "exact"))
+    assert exact.statistics.solves < 0.6 * every.statistics.solves
+    assert exact.statistics.solves + exact.statistics.reused == every.statistics.solves
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("selection", [CutSelection(), CutSelection(Level1(check_frequency=2))], ids=["all", "level1"])
+def test_neither_the_order_of_units_nor_going_on_from_a_state_changes_a_bit(
+    mode: str, selection: CutSelection, solver: str
+) -> None:
+    problem = cascade(openings=6, risk=CVaR(0.3, 0.4))
+    settings = replace(SETTINGS, dual_reuse=mode, cut_selection=selection)  # type: ignore[arg-type]
+    states: list[TrainingState] = []
+    expected = bits(train(problem, settings, keep=states.append))
+    exchanges: list[Exchange] = [Shuffled(1), Shuffled(2)]
+    assert {bits(train(problem, settings, exchange=exchange)) for exchange in exchanges} == {expected}
+    assert [state.iteration for state in states] == list(range(1, 12))
+    for state in (states[0], states[4], pickle.loads(pickle.dumps(states[7])), states[10]):
+        assert bits(train(problem, settings, exchange=SERIAL, resume=state)) == expected
+
+
+@pytest.mark.parametrize("passes", [Enumerated(), Sampled(4)])
+@pytest.mark.parametrize("selection", [CutSelection(max_active_per_stage=6), CutSelection(Dynamic(seed_window=1))])
+def test_a_training_that_solves_everything_goes_on_from_a_state_too(
+    passes: Enumerated | Sampled, selection: CutSelection
+) -> None:
+    problem = cascade(stages=3, openings=3)
+    settings = replace(SETTINGS, cut_selection=selection, passes=passes, dual_reuse="auto")
+    states: list[TrainingState] = []
+    outcome = train(problem, settings, keep=states.append)
+    again = train(problem, settings, resume=states[5])
+    assert bits(again) == bits(outcome)
+    assert again.exact_upper_bounds == outcome.exact_upper_bounds
+    assert again.statistics.solves == outcome.statistics.solves
+
+
+def test_few_vertices_may_be_kept_and_the_bits_stay() -> None:
+    problem = cascade(openings=8)
+    settings = replace(SETTINGS, kept_vertices=20)
+    states: list[TrainingState] = []
+    expected = bits(train(problem, settings, keep=states.append))
+    assert max(stage.vertices["last_used"].size for state in states for stage in state.stages) > 20
+    assert min(stage.vertices["last_used"].size for stage in states[-1].stages[1:]) < 20, "some were forgotten"
+    assert bits(train(problem, settings, exchange=Shuffled(3))) == expected
+    assert bits(train(problem, settings, resume=states[8])) == expected
+
+
+def kept(problem: Problem) -> Reuse:
+    """The second stage of a training, with what it keeps."""
+    states: list[TrainingState] = []
+    train(problem, SETTINGS, keep=states.append)
+    model = Model(problem)
+    model.begin(12)
+    stage = model.stages[1]
+    stage.reuse = Reuse(stage, 1000)
+    states[-1].stages[1].put_into(stage)
+    return stage.reuse
+
+
+def test_the_kernel_solves_what_highs_solves() -> None:
+    problem = cascade(openings=30)
+    found = kept(problem)
+    random = np.random.default_rng(3)
+    states = random.uniform(0.0, 100.0, (40, 3))
+    openings, points = np.tile(np.arange(30), 40), np.repeat(np.arange(40), 30)
+    answers = found.answer(openings, points, states, points)
+    assert found.lp.statistics.solves > 100
+    ids = np.arange(found.pool.size)
+    found.lp.set_cuts(ids, found.pool.slopes, found.pool.intercepts)
+    batch = found.lp.solve(openings, states[points], np.arange(1, 1201), [None] * 1200)
+    np.testing.assert_allclose(answers.values, batch.values, rtol=1e-10)
+    at = answers.vertices >= 0
+    assert at.any()
+    proved = found.vertices.values(answers.vertices[at], openings[at], states[points][at])
+    np.testing.assert_allclose(proved, batch.values[at], rtol=1e-10)
+    # no vertex is above the value of any pair
+    every = (
+        found.vertices.levels[:, : found.vertices.size][openings]
+        + states[points] @ found.vertices.slopes[:, : found.vertices.size]
+    )
+    assert (every <= batch.values[:, np.newaxis] + 1e-9 * np.abs(batch.values[:, np.newaxis])).all()
+
+
+def test_few_pivots_leave_a_valid_bound() -> None:
+    """A basis on the way of the dual simplex method is dual feasible: what it gives is below the optimum."""
+    problem = cascade(openings=30)
+    found = kept(problem)
+    assert found.small is not None
+    states = np.random.default_rng(4).uniform(0.0, 100.0, (30, 3))
+    openings = np.arange(30)
+    sides = found.lp.sides.moved(openings, states)
+    start = np.zeros(30, np.int64)
+    status, tight = found.vertices.status[start], found.vertices.tight[start]
+    full = found.small.walk(found.pool, status, tight, sides, 1000)
+    assert (full.outcome == OPTIMAL).all()
+    assert full.pivots.max() > 3
+    short = found.small.walk(found.pool, status, tight, sides, 2)
+    assert (short.outcome != OPTIMAL).any()
+    good = short.outcome != 2
+    assert (short.objective[good] <= full.objective[good] + 1e-9 * np.abs(full.objective[good])).all()
+    again = found.small.walk(found.pool, short.status, short.tight, sides, 1000)
+    np.testing.assert_allclose(again.objective[good], full.objective[good], rtol=1e-12)
+
+
+def test_the_kernel_gives_up_what_has_no_solution_and_bases_that_are_none() -> None:
+    problem = cascade(openings=2)
+    found = kept(problem)
+    small = found.small
+    assert small is not None
+    status, tight = found.vertices.status[:1].copy(), found.vertices.tight[:1]
+    sides = found.lp.sides.moved(np.zeros(1, np.int64), np.full((1, 3), -1e9))  # more water leaves than there is
+    assert small.walk(found.pool, status, tight, sides, 1000).outcome.tolist() == [2]
+    sides = found.lp.sides.moved(np.zeros(1, np.int64), np.full((1, 3), 50.0))
+    status[:] = 1  # everything basic
+    assert small.walk(found.pool, status, tight, sides, 1000).outcome.tolist() == [2]
+    assert np.isnan(small.affine(found.pool, status, tight).base).any()
+    status[:] = 0  # nothing is
+    assert small.walk(found.pool, status, tight, sides, 1000).outcome.tolist() == [2]
+    unknown = np.full_like(tight, found.pool.size)  # a cut that is not there
+    assert small.walk(found.pool, found.vertices.status[:1], unknown, sides, 1000).outcome.tolist() == [2]
+
+
+def test_what_the_kernel_loses_highs_solves(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = cascade(openings=6)
+    expected = train(problem, SETTINGS)
+    real = SmallLP.walk
+
+    def walk(self: SmallLP, *arguments: object) -> object:
+        found = real(self, *arguments)  # type: ignore[arg-type]
+        found.outcome[::2] = 2
+        return found
+
+    monkeypatch.setattr(SmallLP, "walk", walk)
+    found = train(problem, SETTINGS)
+    assert found.lower_bounds[0] == pytest.approx(expected.lower_bounds[0], rel=1e-10)
+    assert found.lower_bounds[-1] == pytest.approx(expected.lower_bounds[-1], rel=1e-3)
+
+
+def test_adaptive_reuse_ends_exact_and_at_the_same_bound() -> None:
+    problem = cascade(stages=3, openings=5)
+    settings = replace(SETTINGS, passes=Sampled(8), stopping=(IterationLimit(60), BoundStalling(10, 1e-9)))
+    exact, adaptive = (train(problem, replace(settings, dual_reuse=mode)) for mode in ("exact", "adaptive"))
+    assert adaptive.reason == "bound_stalling"
+    assert adaptive.lower_bounds[-1] == pytest.approx(exact.lower_bounds[-1], rel=1e-6)
+    first, last = adaptive.records[1].solves, exact.records[1].solves
+    assert first < last, "fewer openings are solved at first"
+
+
+def test_the_share_that_is_solved_follows_gaps_and_counts_alone() -> None:
+    settings = replace(SETTINGS, dual_reuse="adaptive", stopping=(IterationLimit(100),))
+    rule = Exactness(settings, 10, kernel=True)
+    assert [rule.now(1), rule.now(2)] == [1, 1]
+    rule.learn([100.0, 101.0], risen=0.5, solved=10)  # 5 % are missing, and an iteration gains 1 %
+    assert rule.now(3) == 2
+    rule.learn([101.0, 111.0], risen=0.5, solved=1000)
+    assert rule.now(4) == 1
+    assert not rule.confirm(50), "a rule that says stop of inexact iterations is asked again"
+    assert rule.now(51) is None
+    assert rule.confirm(60)
+    fresh = Exactness(settings, 10, kernel=True)
+    assert fresh.now(95) == 1
+    assert fresh.now(96) is None, "the last twentieth"
+    assert Exactness(replace(settings, dual_reuse="auto"), 10, kernel=True).now(1) is None
+    assert Exactness(replace(settings, dual_reuse="auto"), 10, kernel=False).now(1) == 1
+
+
+def test_stages_whose_costs_differ_are_solved_and_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    problem = cascade(stages=3, openings=2)
+    stage = problem.stages[1]
+    noise = replace(stage.openings, cost_columns=np.array([0], np.int32), cost=np.array([[1.0], [2.0]]))
+    stages = (problem.stages[0], replace(stage, openings=noise), problem.stages[2])
+    priced = Problem(stages, problem.initial_state, state_names=problem.state_names)
+    with caplog.at_level("WARNING"):
+        mixed = train(priced, SETTINGS)
+    assert "stages 2 are solved" in caplog.text
+    assert mixed.lower_bounds[-1] == pytest.approx(train(priced, replace(SETTINGS, dual_reuse="off")).lower_bounds[-1])
+    caplog.clear()
+    with caplog.at_level("WARNING"):
+        train(priced, replace(SETTINGS, cut_selection=CutSelection(max_active_per_stage=5)))
+    assert "dynamic or max_active" in caplog.text
+    with caplog.at_level("WARNING"):
+        train(priced, replace(SETTINGS, backward=SolverProfile(presolve="on")))
+    assert "options of the solver" in caplog.text
+
+
+@pytest.mark.usefixtures("solver")
+def test_an_error_names_stage_iteration_and_scenario(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = cascade(stages=3, openings=3)
+    broken = replace(problem.stages[1], upper=np.where(problem.stages[1].upper == np.inf, 0.0, problem.stages[1].upper))
+    bad = Problem(
+        (problem.stages[0], broken, problem.stages[2]), problem.initial_state, state_names=problem.state_names
+    )
+    named: list[tuple[int, int]] = []
+    real = StageLP.name_solves
+
+    def name_solves(self: StageLP, openings: np.ndarray, scenarios: np.ndarray) -> None:
+        named.append((int(openings[0]), int(scenarios[0])))
+        real(self, openings, scenarios)
+
+    monkeypatch.setattr(StageLP, "name_solves", name_solves)
+    with pytest.raises(Exception, match="stage 2, iteration 1, scenario 0") as caught:
+        train(bad, SETTINGS)
+    assert caught.value.context["opening"] == named[-1][0]  # type: ignore[attr-defined]
