@@ -1,6 +1,6 @@
 """Pipelines: what a hop costs, how well cores are used, how sessions start, live side by side, fail and go.
 
-    python benchmarks/pipelines.py [chain|compute|ready|sessions|side|crashes|loop ...] [--count N]
+    python benchmarks/pipelines.py [chain|compute|ready|sessions|side|crashes|restarts|loop ...] [--count N]
 
 chain      5 nodes, 3.84 MB a message, one at a time: microseconds from the end of one node's work to the beginning of
            the next one's (publishing, wake-up, receiving and the loan of the next slot included)
@@ -10,14 +10,16 @@ ready      3 nodes that each wait 2 s in initialize: seconds until the session i
 sessions   100 sessions of 5 nodes, started, used and ended
 side       12 sessions of 3 nodes at once, each computing: seconds of each
 crashes    100 faults at random moments: how long until the session knew, whether anything was left or corrupt
+restarts   one of three nodes is killed at any moment and started again, 50 times: what is lost, what comes twice
 loop       2,000 sessions one after the other: memory, descriptors and /dev/shm after the first ten and at the end
 
-Without a name, all but the last two run. --count: of messages, sessions or crashes.
+Without a name, all but the last three run. --count: of messages, sessions, crashes or restarts.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
 import resource
@@ -33,9 +35,9 @@ from typing import Any
 
 import numpy as np
 import psutil
-from pipelines_nodes import Burn, Checked, Doomed, Produce, Stamp, Wait
+from pipelines_nodes import Burn, Checked, Doomed, Mortal, Produce, Stamp, Wait
 
-from cobre.actors import Item, Pipeline
+from cobre.actors import Item, Pipeline, RestartPolicy
 from cobre.errors import NodeError
 from cobre.testing import faults
 from cobre.testing.leaks import assert_no_leaks, snapshot
@@ -221,6 +223,43 @@ def _items(rng: random.Random, count: int) -> Iterator[Item]:
         yield Item(data, checksum=zlib.crc32(data))
 
 
+def restarts(count: int = 50, seed: int = 1) -> None:
+    """Nodes that die at any moment and are started again: what is lost, what comes twice, and how long it takes."""
+    rng, before, times = random.Random(seed), snapshot(), []
+    policy = RestartPolicy("failure", limit=count, period=1e9)
+    made = Pipeline(capacity=4, channel_bytes=4 << 20).add_node("n1", Checked)
+    made.add_node("n2", Mortal, most=0.05, restart=policy).add_node("n3", Checked)
+    made.connect("n1", "n2").connect("n2", "n3")
+    last, got, sent = -1, 0, 0
+
+    def items() -> Iterator[Item]:
+        nonlocal sent
+        while session.status()["n2"].restarts < count:
+            item = next(_items(rng, 1))
+            yield Item(item.data, **item.metadata, number=sent)
+            sent += 1
+
+    with contextlib.suppress(NodeError), made.session() as session:
+        then = time.monotonic()
+        for message in session.run(items()):
+            assert zlib.crc32(message.view) == message.metadata["checksum"]
+            number = message.metadata["number"]
+            assert number > last, f"{number} after {last}"
+            last, got = number, got + 1
+            now = time.monotonic()
+            if now - then > 0.1:
+                times.append(now - then)
+            then = now
+            del message
+    status = session.status()["n2"]
+    assert_no_leaks(before)
+    print(f"{status.restarts} restarts of a node that was killed at random moments: {sent} messages sent, {got} came")
+    print(
+        f"  out, in order and none twice; {status.dropped} counted as dropped, {last + 1 - got} missing before the last"
+    )
+    print(f"  that came; {statistics.median(times):.2f} s without a message at each restart (median)")
+
+
 def loop(count: int = 2000) -> None:
     """Memory, descriptors and segments over many sessions."""
     made, process = _passing(2), psutil.Process()
@@ -242,19 +281,20 @@ def loop(count: int = 2000) -> None:
 
 
 PARTS: dict[str, Callable[..., None]] = {
-    "chain": chain, "compute": compute, "ready": ready, "sessions": sessions, "side": side, "crashes": crashes, "loop": loop,  # noqa: E501
+    "chain": chain, "compute": compute, "ready": ready, "sessions": sessions, "side": side, "crashes": crashes,
+    "restarts": restarts, "loop": loop,
 }  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="what to measure")
-    parser.add_argument("--count", type=int, help="messages, sessions or crashes")
+    parser.add_argument("--count", type=int, help="messages, sessions, crashes or restarts")
     parser.add_argument("--seed", type=int, default=1, help="of the random moments")
     options = parser.parse_args()
-    for part in options.parts or [*PARTS][:-2]:
+    for part in options.parts or [*PARTS][:-3]:
         given: dict[str, Any] = {} if options.count is None else {"count": options.count}
-        if part == "crashes":
+        if part in ("crashes", "restarts"):
             given["seed"] = options.seed
         PARTS[part](**given)
 

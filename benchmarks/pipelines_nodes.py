@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import mmap
 import os
+import random
+import signal
+import threading
 import time
 import zlib
 from collections.abc import Iterator
@@ -13,7 +16,7 @@ import numpy as np
 
 from cobre.actors import Node
 
-__all__ = ["Burn", "Checked", "Doomed", "Produce", "Stamp", "Wait"]
+__all__ = ["Burn", "Checked", "Doomed", "Mortal", "Produce", "Stamp", "Wait"]
 
 SHAPE = (960, 1000)  # of float32: 3.84 MB
 
@@ -96,6 +99,22 @@ class Checked(Node):
         if zlib.crc32(message.view) != message.metadata["checksum"]:
             raise AssertionError(f"message {message.sequence} is corrupt")
         return message
+
+
+class Mortal(Checked):
+    """Is killed at any moment, some milliseconds after it began to live."""
+
+    def __init__(self, most: float) -> None:
+        self.most = most
+
+    def initialize(self, progress: Any) -> None:
+        threading.Thread(target=self._die, daemon=True).start()
+
+    def _die(self) -> None:
+        while self._outlet is None:
+            time.sleep(0.001)
+        time.sleep(random.uniform(0.0, self.most))
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Doomed(Checked):
