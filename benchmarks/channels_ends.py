@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-Send = Callable[[int], None]
+Send = Callable[[int, int], None]
 Take = Callable[[], tuple[int, int]]
 
 clock = time.perf_counter_ns
@@ -80,7 +80,7 @@ def measured(plan: dict[str, Any], send: Send, answer: Callable[[], Any]) -> dic
     """The moments before each message, by pause."""
     number = 0
     for _ in WARM:
-        send(number & 255)
+        send(number & 255, number & 255)
         answer()
         number += 1
     sent: dict[str, list[int]] = {}
@@ -89,12 +89,13 @@ def measured(plan: dict[str, Any], send: Send, answer: Callable[[], Any]) -> dic
         end = clock() + plan["seconds"] * 1e9
         while len(times) < plan["count"] and (clock() < end or len(times) < 20):
             rest(pause)
+            byte = number & 255
             before = clock()
-            send(number & 255)
+            send(byte, byte)
             times.append(before)
             answer()
             number += 1
-    send(256)
+    send(0, 1)  # the end
     return sent
 
 
@@ -125,20 +126,15 @@ def read(plan: dict[str, Any]) -> None:
     print(json.dumps(came))
 
 
-def ends(number: int) -> tuple[int, int]:
-    """The first and the last byte of a message."""
-    return (number, number) if number < 256 else (0, 1)
-
-
 @contextmanager
 def loan_writer(size: int) -> Iterator[Any]:
     from cobre.transport import Channel
 
     with Channel("measured", capacity=_CAPACITY, bytes=_ROOM) as channel, channel.writer() as writer:
 
-        def send(number: int) -> None:
+        def send(first: int, last: int) -> None:
             with writer.loan(size) as loan:
-                loan.array[0], loan.array[-1] = ends(number)
+                loan.array[0], loan.array[-1] = first, last
 
         yield send, channel, ()
 
@@ -148,8 +144,8 @@ def publishing(channel: Any, size: int) -> Iterator[Any]:
     source = np.zeros(size, np.uint8)
     with channel, channel.writer() as writer:
 
-        def send(number: int) -> None:
-            source[0], source[-1] = ends(number)
+        def send(first: int, last: int) -> None:
+            source[0], source[-1] = first, last
             writer.publish(source)
 
         yield send, channel, ()
@@ -185,8 +181,8 @@ def pipe_writer(size: int) -> Iterator[Any]:
     mine, other = Pipe()
     source = np.zeros(size, np.uint8)
 
-    def send(number: int) -> None:
-        source[0], source[-1] = ends(number)
+    def send(first: int, last: int) -> None:
+        source[0], source[-1] = first, last
         mine.send(source)
 
     yield send, other.fileno(), (other.fileno(),)
@@ -211,7 +207,7 @@ def pipe_reader(size: int, descriptor: int) -> Iterator[Take]:
 def bare_writer(size: int) -> Iterator[Any]:
     """One byte through a pipe: what a message is told by, and what every system that sleeps has to pay."""
     heard, said = os.pipe()
-    yield lambda number: os.write(said, bytes(ends(number))), heard, (heard,)
+    yield lambda first, last: os.write(said, bytes((first, last))), heard, (heard,)
     os.close(heard)
     os.close(said)
 
@@ -237,9 +233,9 @@ def copy_writer(size: int) -> Iterator[Any]:
     source, rooms = np.zeros(size, np.uint8), np.zeros((2, size), np.uint8)
     with bare_writer(size) as (tell, given, descriptors):
 
-        def send(number: int) -> None:
+        def send(first: int, last: int) -> None:
             rooms[0][...] = source
-            tell(number)
+            tell(first, last)
 
         yield send, given, descriptors
 
@@ -257,10 +253,10 @@ def iceoryx_writer(size: int) -> Iterator[Any]:
     notifier = event.notifier_builder().create()
     kept = []
 
-    def send(number: int) -> None:
+    def send(first: int, last: int) -> None:
         loan = publisher.loan_slice_uninit(size)
         room = (ctypes.c_uint8 * size).from_address(loan.payload_ptr)
-        room[0], room[size - 1] = ends(number)
+        room[0], room[size - 1] = first, last
         loan.assume_init().send()
         notifier.notify()
 

@@ -34,9 +34,9 @@ def one_size(plan: dict[str, Any], size: int, measured: Callable[..., dict[str, 
         graph = reader.take.bind(data).experimental_compile(_buffer_size_bytes=size + (1 << 20))
     source, came, answers = np.zeros(size, np.uint8), [], []
 
-    def send(number: int) -> None:
-        if number < 256:
-            source[0] = source[-1] = number
+    def send(first: int, last: int) -> None:
+        if first == last:  # not the end
+            source[0], source[-1] = first, last
             answers.append(graph.execute(source))
 
     def answer() -> None:

@@ -143,6 +143,8 @@ def test_what_a_reader_sees_is_not_written_to(seed: int, to: Any) -> None:
         readings, counts = [Reading(stack.enter_context(channel.reader(place))) for place in range(2)], [0, 0]
         for _ in range(400):
             place = rng.randrange(2)
+            lane, need = writers[place]._lane, rng.randint(0, size)
+            assert lane.quick(need) == lane.fit(need, lane.done)
             counts[place] += published(writers[place], counts[place], rng.randint(0, size), rng)
             reading = rng.choice(readings)
             reading.receive(rng)
