@@ -95,6 +95,7 @@ def test_a_run_goes_on_after_the_loss_of_a_worker(tmp_path: Path) -> None:
         (2, 1, (1,), "connecting"),
     ]
     assert (trained.restarts[0].iteration, trained.restarts[0].resumed_after) == (3, None)
+    assert trained.restarts[1].resumed_after == 2  # nothing that was completed is done again
     assert [event.restart for event in events if event.restart] == [trained.restarts[1]]
     for rank in (0, 1):
         assert [e.iteration for e in events if e.worker_id == rank and e.iteration] == [1, 2, 3, 4]

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from cobre.engine.dialogue import Dialogue, Finished, Progress, Resumed, Surroundings
 from cobre.engine.exchange import CommExchange
+from cobre.engine.keeping import Kept
 from cobre.engine.marks import MARKS, Position, where
 from cobre.engine.rank_log import log_with_rank
 from cobre.engine.sharing import Packed
@@ -26,6 +27,7 @@ from cobre.sddp.batch import SolverStatistics
 from cobre.sddp.cuts import CutPool
 from cobre.sddp.problem import Problem
 from cobre.sddp.settings import SimulationSettings, TrainingSettings
+from cobre.sddp.state import TrainingState
 from cobre.sddp.stopping import StopReason
 from cobre.sddp.training import IterationRecord, TrainingOutcome, train
 from cobre.transport.communicator import Communicator
@@ -148,14 +150,15 @@ class Worker:
 
         with self._in_group():
             (loaded,) = self._loaded(job, problem)
-            if job is not None:
-                self._resumed(0)
+            resume, keep = self._agreed(job)
             outcome = train(
                 loaded,
                 settings,
                 exchange=exchange,
                 observe=observe,
                 failure_folder=failure_folder,
+                resume=resume,
+                keep=keep,
             )
             self._position.reach("stopping")
         summary = self._summary(began, exchange, outcome.own_statistics)
@@ -213,6 +216,19 @@ class Worker:
     def forget(self) -> None:
         """Lets go of what is kept of a job."""
         self._held: tuple[str | None, list[Any]] = (None, [])
+        self._kept = Kept()
+
+    def _agreed(self, job: str | None) -> tuple[TrainingState | None, Callable[[TrainingState], None] | None]:
+        """Where the job goes on from, and who is given each later state."""
+        if job is None:
+            return None, None
+        self._position.meeting(True)
+        try:
+            state = self._kept.agreed(self.communicator)
+        finally:
+            self._position.meeting(False)
+        self._resumed(0 if state is None else state.iteration)
+        return state, self._kept.keep
 
     def _loaded(self, job: str | None, *values: Any) -> list[Any]:
         """The values, opened; those of the job that is tried again are here already."""

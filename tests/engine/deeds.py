@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from cobre.engine.exchange import CommExchange
+from cobre.engine.keeping import Kept
 from cobre.engine.sharing import Packed, share
 from cobre.engine.worker import Worker
 from cobre.errors import SolverError, ValidationError
@@ -180,6 +181,23 @@ def failing(communicator: Communicator) -> str:
     except Exception as error:
         return getattr(error, "kind", type(error).__name__)
     return "returned"
+
+
+class Reached:
+    """Stands for the state of a training after so many iterations; known by the rank that made it."""
+
+    def __init__(self, iteration: int, maker: int) -> None:
+        self.iteration, self.maker = iteration, maker
+
+
+def agreed(communicator: Communicator, reached: list[int]) -> tuple[int, int] | None:
+    """From which iteration this rank goes on, and who kept its state. reached: by each rank, 0 is none."""
+    kept, mine = Kept(), reached[communicator.rank]
+    if mine:
+        kept.keep(Reached(mine, communicator.rank))  # type: ignore[arg-type]
+    found: Any = kept.agreed(communicator)
+    assert kept.state is found
+    return None if found is None else (found.iteration, found.maker)
 
 
 class Recorder:
