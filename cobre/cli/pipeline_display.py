@@ -175,7 +175,7 @@ def _node_table(view: View) -> Table:
     for name, status in view.nodes.items():
         table.add_row(
             Text(name),
-            Text(status.state, _STYLES.get(status.state, "")),
+            Text(_state(status), _STYLES.get(status.state, "")),
             f"{status.processed:,}",
             f"{status.sent:,}",
             f"{status.busy_seconds:.1f} s",
@@ -213,6 +213,10 @@ def _preparing(stage: str, fraction: float, message: str) -> str:
     return f"{stage}{done}{', ' if message else ''}{message}"
 
 
+def _state(status: NodeStatus) -> str:
+    return f"{status.state}, start {status.restarts + 1}" if status.restarts else str(status.state)
+
+
 def _megabytes(size: int | None) -> str:
     return "-" if size is None else f"{size / 1e6:,.0f} MB"
 
@@ -222,6 +226,6 @@ def _line(view: View) -> str:
     parts = [duration(view.elapsed)]
     for name, status in view.nodes.items():
         memory = "" if status.memory_bytes is None else f", {_megabytes(status.memory_bytes)}"
-        parts.append(f"{name}: {status.state}, {status.processed:,} in, {status.sent:,} out{memory}")
+        parts.append(f"{name}: {_state(status)}, {status.processed:,} in, {status.sent:,} out{memory}")
     parts += [f"{name}: {channel.occupancy}/{channel.capacity}" for name, channel in view.channels.items()]
     return "  " + "  ".join(parts)

@@ -178,6 +178,10 @@ def _conclude(terminal: Terminal, request: Request, session: Session, sink: Sink
         terminal.note(
             f"{session.graph.name} ended after {metrics.seconds:.1f} s; messages that came out: {came}{where}"
         )
+    for name, each in status.items():
+        if each.restarts:
+            dropped = count(each.dropped, "message")
+            terminal.note(f"{name} failed and was started again: {count(each.restarts, 'time')}; {dropped} dropped")
     terminal.emit(
         {
             **_shape(session.graph),

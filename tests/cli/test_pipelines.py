@@ -154,6 +154,15 @@ def test_a_node_that_fails_is_named(cli: Cli, words: Path) -> None:
     assert "Traceback" not in outcome.err
 
 
+def test_what_was_lost_with_a_node_that_was_started_again_is_told(cli: Cli, words: Path) -> None:
+    words.write_text(WORDS.replace(':Upper"\n', ':Upper"\nrestart = { limit = 1 }\n'))
+    (words.parent / "lines.txt").write_text("one\nfail\nthree\n")
+    outcome = cli("pipeline", "run", words, "--input", words.parent / "lines.txt")
+    assert (outcome.code, outcome.out.splitlines()) == (0, ["1 ONE", "2 THREE", "2 in all"])
+    assert "upper: stopped, start 2, 3 in, 2 out" in outcome.err
+    assert outcome.err.splitlines()[-1] == "upper failed and was started again: 1 time; 1 message dropped"
+
+
 @pytest.mark.parametrize(
     ("runtime", "inputs", "code", "words_"),
     [
