@@ -86,7 +86,11 @@ class Lane:
         except OSError as error:
             self._lose(f"cannot be reached any more ({error.strerror or error})")
         except ValueError as error:
+            self._post(pack_note(Say.ABANDONING, text=f"heard what no writer sends ({error})"))
             self._lose(f"sent what no writer sends ({error})")
+            for stream in (self.notes, self.data):  # it may live, and wait for an answer
+                with contextlib.suppress(OSError):
+                    stream.shutdown(socket.SHUT_RDWR)
 
     def _fill(self) -> bool:
         """Reads once; whether anything came. Raises OSError."""
@@ -194,6 +198,7 @@ class Lane:
         """The reader's user waits for one that has not arrived."""
         if self.wanted <= self.received:
             self.wanted = self.received + 1
+        if self.owed:  # by now, or because it could not be told the last time
             self.tell()
 
     def tell(self) -> None:

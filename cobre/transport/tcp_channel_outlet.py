@@ -167,6 +167,9 @@ class Outlet:
             self._hear()  # the reader may have said before that it leaves
             if self.state == "open":
                 self._leave("lost", f"cannot be reached any more ({error.strerror or error})")
+        except BaseException:  # an interruption (Ctrl-C): nobody knows how much of it was sent
+            self._leave("lost", "was left in the middle of a message, by an interruption")
+            raise
 
     def want(self, size: int | None, blocked: int) -> None:
         """Lets the reader know that a message of so many bytes waits for room, or (None) that none does any more."""

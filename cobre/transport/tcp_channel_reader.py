@@ -144,13 +144,21 @@ class TcpChannelReader(ChannelReader):
         held, self._held = self._held, None
         if held is not None:
             message, lane, size = held
-            array = message.forget()
-            view = None if array is None else weakref.ref(array)
-            del array
-            if view is None or view() is None:
-                self._give_back(lane, size)
-            else:
-                self._views.append(_View(message.sequence, view, lane, size, _text(message)))
+            done = lane.done
+            try:
+                array = message.forget()
+                view = None if array is None else weakref.ref(array)
+                del array
+                if view is None or view() is None:
+                    self._give_back(lane, size)
+                else:
+                    self._views.append(_View(message.sequence, view, lane, size, _text(message)))
+            except BaseException:  # an interruption (Ctrl-C): what is not counted here would be in the way for good
+                if lane.done == done and all(
+                    message.sequence != each.sequence or lane is not each.lane for each in self._views
+                ):
+                    self._give_back(lane, size)
+                raise
         if self._views:
             self._let_go_of_views()
 
@@ -172,7 +180,17 @@ class TcpChannelReader(ChannelReader):
             inbox.take_in()
         if inbox.queue:
             inbox.bell.take()
-            return self._message(operation, inbox.queue.popleft())
+            arrival = inbox.queue[0]
+            try:
+                message = self._message(operation, arrival)
+                inbox.queue.popleft()
+            except BaseException as error:
+                if isinstance(error, ChannelError):
+                    inbox.queue.popleft()
+                elif inbox.queue and inbox.queue[0] is arrival:  # interrupted: it is still to come
+                    self._held = None
+                raise
+            return message
         if inbox.ended is not None:
             raise self._settings.ended(operation, inbox.ended)
         if inbox.over:

@@ -15,8 +15,9 @@ import pytest
 
 from cobre.errors import ChannelError
 from cobre.testing.ranks import RankGroup, RankHost
-from cobre.transport.channel_ports import wait
+from cobre.transport.channel_ports import ChannelWriter, wait
 from cobre.transport.tcp_channel import TcpChannel
+from cobre.transport.tcp_channel_door import Wish
 from tests.transport import tcp_channel_deeds as deeds
 
 PATIENCE = 60.0
@@ -207,6 +208,26 @@ def test_a_view_that_lives_counts_until_it_dies(channel: TcpChannel) -> None:
         assert reader.try_receive() is None
         writer.publish("more", timeout=PATIENCE)
         assert reader.receive(PATIENCE).data == "more"
+
+
+def test_a_writer_that_sends_what_none_sends_is_told_so(channel: TcpChannel) -> None:
+    """Both sides give it up, and neither waits for the other."""
+    with channel.reader() as reader, channel.writer() as writer:
+        writer.publish("hello", timeout=PATIENCE)
+        (outlet,) = writer._sender._outlets  # type: ignore[attr-defined]
+        outlet._met[Wish.DATA].sendall(b"\xff" * 500)
+        assert reader.receive(PATIENCE).data == "hello"
+        with pytest.raises(ChannelError, match="no writer sends") as caught:
+            reader.receive(PATIENCE)
+        assert kind_of(caught) == "PeerDied"
+        with pytest.raises(ChannelError, match="no writer sends") as caught:
+            publish_for_ever(writer)
+        assert kind_of(caught) == "PeerDied"
+
+
+def publish_for_ever(writer: ChannelWriter) -> None:
+    while True:
+        writer.publish(bytes(100_000))
 
 
 def test_strangers_are_not_heard(channel: TcpChannel) -> None:
