@@ -11,7 +11,7 @@ from typing import Any
 from setuptools import build_meta
 from setuptools.build_meta import *  # noqa: F403
 
-_COMPILER = ["ziglang==0.13.0"]
+_COMPILER = ["ziglang>=0.13"]
 
 
 def _wanted() -> list[str]:
@@ -22,7 +22,7 @@ def _wanted() -> list[str]:
 
 def _use() -> None:
     if _wanted() and importlib.util.find_spec("ziglang"):
-        compiler = f"{sys.executable} -m ziglang cc"
+        compiler = f"{sys.executable} -m ziglang cc -mcpu=baseline"  # else what it makes runs on this processor only
         os.environ.update(CC=compiler, LDSHARED=f"{compiler} -shared")
 
 

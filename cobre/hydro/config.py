@@ -147,6 +147,9 @@ def training_settings(config: ConfigFile, findings: Findings, openings: int | No
             backward=_profile(training.solver.backward),
             retry_limit=training.solver.retry_max_attempts,
             openings_per_unit=_unit(config, openings),
+            dual_reuse=training.dual_reuse.mode,
+            kept_vertices=training.dual_reuse.kept_vertices,
+            kept_vertices_bytes=training.dual_reuse.kept_megabytes << 20,
         )
     except ValidationError as error:
         field = "training.stopping_rules"

@@ -168,6 +168,14 @@ class ScenarioSource(Document):
     historical_years: list[Year] | YearRange | None = None
 
 
+class DualReuse(Document):
+    """No part of the format: a setting of the runs here, which a case for other solvers leaves out."""
+
+    mode: Literal["auto", "off", "exact", "adaptive"] = "auto"
+    kept_vertices: Frequency = 2000
+    kept_megabytes: Frequency = 256
+
+
 class TrainingConfig(Document):
     selection: Annotated[SampledPasses | EnumeratedTree, Field(discriminator="method")]
     stopping_rules: list[Annotated[StoppingRuleConfig, Field(discriminator="type")]]
@@ -178,6 +186,7 @@ class TrainingConfig(Document):
     parallelism: Parallelism = Parallelism()
     scenario_source: ScenarioSource | None = None
     solver: SolverConfig = SolverConfig()
+    dual_reuse: DualReuse = DualReuse()
 
 
 class InflowNonNegativity(Document):

@@ -155,6 +155,7 @@ class SmallLP:
             intercept_scale=template.intercept_scale, **addresses,
         )  # fmt: skip
 
+        self._kept: tuple[FloatArray, _Kept] | None = None
         self.slack_status = self._slack_status(template)
 
     @staticmethod
@@ -196,13 +197,9 @@ class SmallLP:
             vertices=np.empty(count, np.int64),
             values=np.empty(count),
             proved=np.zeros(count, bool),
-            outgoing=np.empty((count, self.states + 1)),
+            outgoing=np.zeros((count, self.states + 1)),
         )
-        table = _Kept(
-            size=kept.size,
-            room=kept.last_used.size,
-            **{name: getattr(kept, name).ctypes.data for name in _KEPT},
-        )
+        table = self._table(kept)
         ins = (np.ascontiguousarray(states), np.ascontiguousarray(openings), np.ascontiguousarray(points), sides)
         with _Shown(pool) as shown:
             self._call(
@@ -210,6 +207,14 @@ class SmallLP:
                 found.vertices, found.values, found.proved, found.outgoing,
             )  # fmt: skip
         return found
+
+    def _table(self, kept: Any) -> _Kept:
+        """Where the vertices' arrays are; they move when there is more room or less in them."""
+        if self._kept is None or self._kept[0] is not kept.levels:
+            room, addresses = kept.last_used.size, {name: getattr(kept, name).ctypes.data for name in _KEPT}
+            self._kept = kept.levels, _Kept(room=room, **addresses)
+        self._kept[1].size = kept.size
+        return self._kept[1]
 
     def walk(self, pool: CutPool, status: StatusArray, tight: IntArray, sides: FloatArray, most: int) -> Walked:
         """Solve r pairs, each from its own basis: status (r, n + m), tight (r, S + 1), sides (r, K), which must be

@@ -128,7 +128,7 @@ class Reuse:
         if self.vertices.size:
             rise[left] = (solved - values[left]) / np.maximum(1.0, np.abs(solved))
         values[left] = solved
-        vertices[left] = [self.vertices.place_of(key) for key in fresh.bases()]
+        vertices[left] = self.vertices.places_of(fresh.bases())
         new = fresh.taken(np.flatnonzero(vertices[left] < 0))
         return Answers(vertices, values, outgoing, new, rise)
 

@@ -77,7 +77,14 @@ class Fresh:
 
     def bases(self) -> list[bytes]:
         """What tells one basis from another."""
-        return [status.tobytes() + ids.tobytes() for status, ids in zip(self.status, self.tight, strict=True)]
+        return bases_of(self.status, self.tight)
+
+
+def bases_of(status: NDArray[np.int8], tight: IntArray) -> list[bytes]:
+    """A key for each basis (u,): its statuses (u, n + m) and tight cuts (u, S + 1)."""
+    rows = np.concatenate([status, np.ascontiguousarray(tight).view(np.int8)], axis=1)
+    keys: list[bytes] = rows.view(f"V{rows.shape[1]}")[:, 0].tolist()
+    return keys
 
 
 def _widths(stage: Stage) -> tuple[int, int, int, int, int]:
@@ -113,9 +120,10 @@ class Vertices:
         self.low, self.high = np.zeros((room, wide)), np.zeros((room, wide))
         self.place, self.still = np.zeros((room, states + 1), np.int64), np.zeros((room, states + 1))
 
-    def place_of(self, key: bytes) -> int:
-        """Where the vertex of this basis is, or -1."""
-        return self._places.get(key, -1)
+    def places_of(self, bases: list[bytes]) -> IntArray:
+        """Where the vertex of each basis (u,) is, or -1."""
+        known = self._places
+        return np.array([known.get(key, -1) for key in bases], np.int64)
 
     def best(self, openings: IntArray, points: IntArray, states: FloatArray) -> tuple[IntArray, FloatArray]:
         """The best vertex (r,) and its value (r,) for pairs of an opening (r,) and a row (r,) of ``states`` (P, S)."""
@@ -189,8 +197,7 @@ class Vertices:
             getattr(self, name)[:size] = arrays[name]
         if size:
             self._prove_with(pool, 0, size)
-        rows = zip(self.status[:size], self.tight[:size], strict=True)
-        self._places = {status.tobytes() + ids.tobytes(): place for place, (status, ids) in enumerate(rows)}
+        self._places = {key: place for place, key in enumerate(bases_of(self.status[:size], self.tight[:size]))}
         self.size = size
 
     def _prove_with(self, pool: CutPool, first: int, end: int) -> None:
