@@ -99,13 +99,13 @@ def _widths(stage: Stage) -> tuple[int, int, int, int, int]:
 class Vertices:
     """A stage's kept vertices, in arrays that grow up to ``limit`` of them; place 0 holds the oldest.
 
-    size: how many there are. levels: (N, room) values of the openings at the zero state. slopes: (S, room).
-    status: (room, n + m). tight: (room, S + 1). Where the LP is small enough for the kernel, what proves a
-    basis optimal: base, gain, low, high, place, still, as ``cobre.sddp.kernel.Affine`` has them.
+    size: how many there are. evictions: how often places were given anew. levels: (N, room) values of the openings at
+    the zero state. slopes: (S, room). status: (room, n + m). tight: (room, S + 1). Where the LP is small enough for the
+    kernel, what proves a basis optimal: base, gain, low, high, place, still, as ``cobre.sddp.kernel.Affine`` has them.
     """
 
     def __init__(self, stage: Stage, small: SmallLP | None, limit: int) -> None:
-        self.size = 0
+        self.size = self.evictions = 0
         self.limit = limit
         self._stage, self._small = stage, small
         self._places: dict[bytes, int] = {}
@@ -186,11 +186,13 @@ class Vertices:
             "status": self.status[:size],
             "tight": self.tight[:size],
             "last_used": self.last_used[:size].copy(),
+            "evictions": np.array(self.evictions),
         }
 
     def restore(self, arrays: Mapping[str, NDArray[Any]], pool: CutPool) -> None:
         """What ``arrays`` gave, where nothing is kept yet. pool: of the cuts that are tight in them."""
         size = arrays["last_used"].size
+        self.evictions = int(arrays["evictions"])
         self._make_room(size)
         self.levels[:, :size], self.slopes[:, :size] = arrays["levels"], arrays["slopes"]
         for name in ("status", "tight", "last_used"):
@@ -244,3 +246,4 @@ class Vertices:
         moved[keep] = np.arange(keep.size)
         self._places = {key: int(moved[place]) for key, place in self._places.items() if moved[place] >= 0}
         self.size = keep.size
+        self.evictions += 1
