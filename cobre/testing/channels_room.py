@@ -20,6 +20,8 @@ __all__ = ["ROOM_CHECKS"]
 
 Check = Callable[[Bench], None]
 
+_STREAM = 40  # messages of each writer
+
 
 def check_capacity_in_messages(bench: Bench) -> None:
     """So many, and none more, whatever their size, until the reader is done with one."""
@@ -153,11 +155,11 @@ def check_every_message_once_and_in_order(bench: Bench) -> None:
     for writers, readers, to in ((1, 1, "all"), (2, 2, "all"), (2, 2, "one")):
         with bench.open("stream", writers=writers, readers=readers, to=to, capacity=3, bytes=160_000) as at:
             draining = [Call(_drain, reader, bench.patience) for reader in at.readers]
-            streams = [Call(_stream, at, writer, 60) for writer in range(writers)]
+            streams = [Call(_stream, at, writer, _STREAM) for writer in range(writers)]
             for stream in streams:
                 stream.result(bench.patience)
             found = [call.result(bench.patience) for call in draining]
-            everything = [(writer, number) for writer in range(writers) for number in range(60)]
+            everything = [(writer, number) for writer in range(writers) for number in range(_STREAM)]
             received = found if to == "all" else [[each for part in found for each in part]]
             for each in received:
                 assert sorted(each) == everything, f"{writers} to {readers}, to {to}: lost or doubled"

@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 
 from cobre.errors import ChannelError
+from cobre.testing.channels import check_channel
+from cobre.testing.ranks import RankHost
 from cobre.transport.channel_ports import ChannelReader, ChannelStatistics, ChannelWriter, Loan
 from cobre.transport.message import Message
 from tests.testing.channel_honest import Honest, HonestReader, HonestWriter
 
+_PATIENCE = 0.3  # seconds that a check has for a call of a mutant that does not come back
 _WAIT = 0.005  # seconds between looks of a mutant that waits in a way of its own
 
 
@@ -212,7 +215,7 @@ class DeafToTheEnd(Honest):
 
     class writes(HonestWriter):
         def publish(self, data: Any, /, timeout: float | None = None, **metadata: Any) -> None:
-            while True:
+            for _ in range(100):
                 try:
                     return super().publish(data, timeout, **metadata)
                 except ChannelError as error:
@@ -301,3 +304,12 @@ class OnlyHere(Honest):
         if self.inner._address.process != os.getpid():
             raise ChannelError("not here", operation="reader", channel=self.name, kind="Unreachable")
         return super().reader(place)
+
+
+def is_found(mutant: type[Honest], name: str, host: RankHost | None = None) -> bool:
+    """Whether the check of this name finds what is wrong with it."""
+    try:
+        check_channel(mutant, [name], host=host, patience=_PATIENCE)
+    except AssertionError as error:
+        return str(error).startswith(f"{name}:")
+    return False
