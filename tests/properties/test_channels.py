@@ -238,7 +238,9 @@ shapes = st.builds(
     st.sampled_from(("all", "all", "one")),
 )
 steps = st.lists(
-    st.tuples(st.sampled_from(OFTEN * 12 + SELDOM), st.integers(0, 2), st.sampled_from(SIZES)), min_size=30, max_size=120
+    st.tuples(st.sampled_from(OFTEN * 12 + SELDOM), st.integers(0, 2), st.sampled_from(SIZES)),
+    min_size=30,
+    max_size=120,
 )
 
 

@@ -217,7 +217,8 @@ class DeafToTheEnd(Honest):
         def publish(self, data: Any, /, timeout: float | None = None, **metadata: Any) -> None:
             for _ in range(100):
                 try:
-                    return super().publish(data, timeout, **metadata)
+                    super().publish(data, timeout, **metadata)
+                    return
                 except ChannelError as error:
                     if "reactor" not in error.message:
                         raise
