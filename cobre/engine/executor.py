@@ -127,7 +127,7 @@ class Executor:
             return
         place, self._place = self._place or choose_place(self.backend), None
         self._begin(meeting=True)
-        self._finish(self._bring_together(place), None)
+        self._finish(partial(self._bring_together, place), None)
         self._formed = True
 
     def _bring_together(self, place: Place) -> list[Future[Any]]:
@@ -163,8 +163,12 @@ class Executor:
         self._runs += 1
         self._begin(meeting=False, notice=notice)
         told = 0 if heard is None else self._runs
-        calls = [worker.method(method).remote(*arguments, run=told) for worker in self._workers]
-        return self._finish([self._watch(rank, future) for rank, future in enumerate(calls)], heard)
+
+        def call() -> list[Future[Any]]:
+            calls = [worker.method(method).remote(*arguments, run=told) for worker in self._workers]
+            return [self._watch(rank, future) for rank, future in enumerate(calls)]
+
+        return self._finish(call, heard)
 
     def forget(self) -> None:
         """Has all workers let go of what they keep for another attempt at the last run; returns at once."""
@@ -254,9 +258,10 @@ class Executor:
             self._dealt_with += 1 + self._relay.dropped(rank)
             self._workers[rank].tell((self._runs, self._dealt_with))
 
-    def _finish(self, waiting: list[Future[Any]], heard: Heard | None) -> list[Any]:
-        """Passes on what workers tell until all calls have ended; their results. Raises WorkerError."""
+    def _finish(self, call: Callable[[], list[Future[Any]]], heard: Heard | None) -> list[Any]:
+        """Calls all, and passes on what they tell until the calls have ended; their results. Raises WorkerError."""
         try:
+            waiting = call()
             self._attend(heard)
         except BaseException as error:
             if self._lasting:
@@ -329,12 +334,8 @@ class Executor:
             self._relay.take(max(0.0, deadline - time.monotonic()))
         with self._lock:
             left = tuple(self._pending)
-        for rank in left:
-            self._workers[rank].kill()
-        while not self._relay.over:
-            self._relay.take()
         if self._failures or left or self._meeting:
-            self._recover(left)
+            self._recover(left)  # which kills those, and waits for their ends
 
 
 def _is_lost(worker: ActorHandle, alive: bool) -> bool:
