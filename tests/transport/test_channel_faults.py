@@ -78,6 +78,7 @@ def test_a_channel_whose_maker_has_died(group: RankGroup) -> None:
         assert waiting.waits(), "a reader that may still come was passed"
         group.kill(0)
         group.kill(1)
+        group.wait(PATIENCE)
         waiting.result(PATIENCE)  # that reader cannot come any more, and there is another
         assert other.receive(PATIENCE).data == "y"
         for call in (whole.reader, whole.writer, half.reader, pickle.loads(pickle.dumps(whole)).statistics):
