@@ -115,9 +115,11 @@ class Inbox:
             yield kind, number, flags, self._view[body:after]
 
     def close(self) -> None:
-        """Closes descriptors that nobody asked for."""
+        """Closes descriptors that nobody asked for, and gives the memory back: what has ended may be kept for long."""
         while self.descriptors:
             os.close(self.descriptors.popleft())
+        self._buffer, self._begin, self._end = bytearray(), 0, 0
+        self._view = memoryview(self._buffer)
 
     @property
     def more(self) -> bool:
