@@ -1,5 +1,6 @@
 """Write a hydrothermal case of any size: a plausible cascade, random but the same for the same arguments.
 
+python benchmarks/make_case.py --scale medium OUT
 python benchmarks/make_case.py --stages 60 --hydros 160 --thermals 130 --openings 20 --blocks 3 OUT
 """
 
@@ -19,6 +20,15 @@ __all__ = ["main", "write_case"]
 
 Record = dict[str, Any]
 _BUSES = 4
+SIZES = ("stages", "hydros", "thermals", "passes", "openings", "blocks")
+SCALES = {
+    "eight": (12, 8, 20, 4, 10, 1),
+    "small": (12, 2, 4, 4, 10, 1),
+    "medium": (24, 4, 20, 12, 20, 1),
+    "xlarge": (36, 12, 130, 32, 20, 1),
+    "wide": (12, 4, 126, 4, 200, 1),
+    "production": (60, 160, 130, 192, 10, 3),  # in the shape of a national system
+}
 _BUILT = "1990-01-01"
 
 
@@ -190,12 +200,15 @@ def _write(folder: Path, files: dict[str, Any]) -> None:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    sizes = {"stages": 12, "hydros": 8, "thermals": 20, "passes": 4, "openings": 10, "blocks": 1, "seed": 1}
-    for name, default in sizes.items():
-        parser.add_argument(f"--{name}", type=int, default=default, help=f"default {default}")
+    parser.add_argument("--scale", choices=SCALES, default="eight", help="sizes to begin with")
+    for name in SIZES:
+        parser.add_argument(f"--{name}", type=int, help="instead of the scale's")
+    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("out", type=Path, metavar="OUT", help="the folder to write")
     arguments = vars(parser.parse_args())
-    write_case(arguments.pop("out"), **arguments)
+    sizes = dict(zip(SIZES, SCALES[arguments.pop("scale")], strict=True))
+    sizes |= {name: arguments.pop(name) or size for name, size in sizes.items()}
+    write_case(arguments.pop("out"), **sizes, **arguments)
 
 
 if __name__ == "__main__":

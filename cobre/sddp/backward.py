@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from cobre.sddp.contracts import Exchange
 from cobre.sddp.model import Model, Share, StageModel
 from cobre.sddp.problem import Stage
-from cobre.sddp.reuse import Picks, Reuse
+from cobre.sddp.reuse import FRESH, Picks, Reuse
 from cobre.sddp.risk import Expectation, FloatArray
 from cobre.sddp.vertices import Fresh
 
@@ -107,7 +107,7 @@ def _reused(
     answers = reuse.answer(share.openings, share.points, states, scenarios.take(share.points), picks)
     told = np.stack([answers.vertices.astype(np.float64), answers.rise], axis=1)
     gathered = exchange.gather((told, share.rows))[0]
-    places, new = gathered[:, 0].astype(np.int64), gathered[:, 0] < 0.0
+    places, new = gathered[:, 0].astype(np.int64), gathered[:, 0] == FRESH
     reuse.tally(gathered[:, 1])
     if new.any():
         units = np.repeat(np.arange(share.rows.size), share.rows)

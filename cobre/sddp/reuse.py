@@ -25,20 +25,23 @@ from cobre.sddp.model import StageModel
 from cobre.sddp.risk import FloatArray
 from cobre.sddp.vertices import Fresh, Vertices
 
-__all__ = ["Answers", "Picks", "Reuse"]
+__all__ = ["FRESH", "Answers", "Picks", "Reuse"]
 
 IntArray = NDArray[np.int64]
+Bases = tuple[NDArray[np.int8], IntArray]
 _AT_ONCE = 1 << 18  # heights of cuts that are held at once
 _FETCHED = 10  # violated cuts that enter HiGHS's LP together
 _WINDOW = 5  # iterations after its last use that a cut stays in HiGHS's LP
 _LARGEST = 1 << 16  # numbers in one basis's rows, from which on the kernel's dense algebra costs what HiGHS does
 _PIVOTS = 1000  # after which the kernel gives a solve up
+FRESH, NONE = -1, -2  # instead of a vertex's place
 _VIOLATED, _FEASIBLE = 1e-10, 1e-9  # of a cut, relative; of a scaled row (those of kernel.c)
 
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What r pairs came to. vertices: (r,) their places, -1 where ``fresh``, in their order, has it instead.
+    """What r pairs came to. vertices: (r,) their places, FRESH where ``fresh``, in their order, has it instead, NONE
+    where nothing is known of it.
 
     values: (r,). outgoing: (r, S + 1) states and the cost-to-go, of pairs that were proved or solved. rise: (r,) by
     how much solving a pair raised its value, relative; NaN where it was not solved.
@@ -71,14 +74,16 @@ class Picks:
 
 
 class Reuse:
-    """One stage's kept vertices at work. most: vertices kept.
+    """One stage's kept vertices at work. most: vertices kept. state: (S,) one that the stage can be entered with.
 
     picks: how many openings of a trial point the backward pass solves at most, None: all that are not proved.
     risen, solved: sum of the relative rises of the pairs it solved in this iteration, and their number.
     """
 
-    def __init__(self, stage: StageModel, most: int) -> None:
+    def __init__(self, stage: StageModel, most: int, state: FloatArray) -> None:
         self.stage, self.lp, self.pool = stage, stage.lp, stage.pool
+        self._state = state
+        self._first: Bases | None = None
         template = stage.lp.template()
         scaling = stage.lp.scaling
         self._watched = template.watched
@@ -95,6 +100,15 @@ class Reuse:
         self.vertices.evict()
         if self.small is None:
             self._fit_cuts()
+        if self._first is None and not self.vertices.size and (self.small is None or self.small.slack_status is None):
+            self._first = self._solved_first()
+
+    def _solved_first(self) -> Bases:
+        """What solves start from before any vertex is kept: the basis of one that is the same on every rank."""
+        opening = self.stage.order[:1]
+        self.lp.name_solves(opening, np.zeros(1, np.int64))
+        found = self._by_highs(self.lp.sides.moved(opening, self._state[np.newaxis]), np.full(1, NONE))
+        return found.status, found.tight
 
     def _fit_cuts(self) -> None:
         """Let HiGHS carry the cuts that mattered lately."""
@@ -117,9 +131,10 @@ class Reuse:
         best = self._best(openings, points, states, sides)
         self.lp.statistics.reused += int(np.count_nonzero(best.proved))
         left = np.flatnonzero(~best.proved)
-        if picks is not None and self.vertices.size:
+        if picks is not None:
             left = left[picks.among(openings[left], points[left], left)]
         vertices, values, outgoing = best.vertices, best.values, best.outgoing * self._watched_scale
+        vertices[vertices < 0] = NONE
         found = self._solve(sides[left], vertices[left], openings[left], scenarios[left])
         fresh = self._fresh(found, openings[left], incoming[left])
         outgoing[left] = found.watched * self._watched_scale
@@ -129,7 +144,7 @@ class Reuse:
             rise[left] = (solved - values[left]) / np.maximum(1.0, np.abs(solved))
         values[left] = solved
         vertices[left] = self.vertices.places_of(fresh.bases())
-        new = fresh.taken(np.flatnonzero(vertices[left] < 0))
+        new = fresh.taken(np.flatnonzero(vertices[left] == FRESH))
         return Answers(vertices, values, outgoing, new, rise)
 
     def _best(self, openings: IntArray, points: IntArray, states: FloatArray, sides: FloatArray) -> Proofs:
@@ -179,9 +194,14 @@ class Reuse:
         return np.flatnonzero(~good)
 
     def _by_highs(self, sides: FloatArray, vertices: IntArray) -> _Found:
-        """Solve them, each from its vertex's basis, or from the slacks where no vertex is kept yet."""
+        """Solve them, each from its vertex's basis; all from the first one's where no vertex is kept yet."""
         kept, lp, m = self.vertices, self.lp, self.lp.stage.rows
-        starts = Starts.of(kept.status[vertices], kept.tight[vertices], m) if kept.size else None
+        starts = None
+        if kept.size:
+            starts = Starts.of(kept.status[vertices], kept.tight[vertices], m)
+        elif self._first is not None:
+            status, tight = self._first
+            starts = Starts.of(status.repeat(vertices.size, axis=0), tight.repeat(vertices.size, axis=0), m)
         found = _Found.of(solve_each(lp, sides, starts), lp.cut_ids, m, self._watched)
         violated, worst = self._violations(found.watched * self._watched_scale, lp.cut_ids)
         for k, ids in zip(np.flatnonzero(violated).tolist(), worst, strict=True):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 
+import numpy as np
+
 from cobre.sddp.model import Model, StageModel
 from cobre.sddp.reuse import Reuse
+from cobre.sddp.risk import FloatArray
 from cobre.sddp.settings import Dynamic, SolverProfile, TrainingSettings
 from cobre.sddp.stopping import IterationLimit
 
@@ -37,8 +40,17 @@ def reuse_vertices(model: Model, settings: TrainingSettings, *, leads: bool) -> 
         numbers = ", ".join(str(stage.number) for stage in model.stages if stage not in able)
         said("stages %s are solved for every opening: their costs differ between openings", numbers)
     for stage in able:
-        stage.reuse = Reuse(stage, _most(stage, settings, len(able)))
+        stage.reuse = Reuse(stage, _most(stage, settings, len(able)), _entry(model, stage))
     return bool(able)
+
+
+def _entry(model: Model, stage: StageModel) -> FloatArray:
+    """A state (S,) that the stage can be entered with: the initial one, as far as the stage before it lets it be."""
+    state = model.problem.initial_state
+    if stage.number > 1:
+        before = model.stages[stage.number - 2].stage
+        state = np.clip(state, before.lower[before.outgoing], before.upper[before.outgoing])
+    return state
 
 
 def _most(stage: StageModel, settings: TrainingSettings, stages: int) -> int:

@@ -215,7 +215,8 @@ class _Run:
         self.started -= state.seconds
         self.records, self.bounds, self.exact = state.records, state.bounds, state.exact
         self.questioned, self.statistics = state.questioned, replace(state.statistics)
-        self.exactness.picks, self.exactness.exact_from = state.picks, state.exact_from
+        if state.iteration:  # a training that begins with cuts alone begins as the settings say
+            self.exactness.picks, self.exactness.exact_from = state.picks, state.exact_from
         self.selector.visited = state.visited
         for costs in state.passes:
             self.passes.add(costs)

@@ -46,7 +46,7 @@ def test_exact_reuse_solves_less_and_comes_to_the_same() -> None:
     every, exact = (train(small, replace(long, dual_reuse=mode)) for mode in ("off", "exact"))
     assert exact.lower_bounds[-1] == pytest.approx(every.lower_bounds[-1], rel=1e-9)
     # what was not solved was proved in the kernel, or took a run without a pivot in HiGHS
-    assert exact.statistics.solves <= every.statistics.solves
+    assert exact.statistics.solves <= every.statistics.solves + len(small.stages), "a first one of each stage"
     assert exact.statistics.simplex_iterations < every.statistics.simplex_iterations
 
 
@@ -106,7 +106,7 @@ def kept(problem: Problem) -> Reuse:
     model = Model(problem)
     model.begin(12)
     stage = model.stages[1]
-    stage.reuse = Reuse(stage, 1000)
+    stage.reuse = Reuse(stage, 1000, problem.initial_state)
     states[-1].stages[1].put_into(stage)
     return stage.reuse
 
@@ -196,8 +196,7 @@ def test_adaptive_reuse_ends_exact_and_at_the_same_bound() -> None:
     exact, adaptive = (train(problem, replace(settings, dual_reuse=mode)) for mode in ("exact", "adaptive"))
     assert adaptive.reason == "bound_stalling"
     assert adaptive.lower_bounds[-1] == pytest.approx(exact.lower_bounds[-1], rel=1e-6)
-    first, last = adaptive.records[1].solves, exact.records[1].solves
-    assert first < last, "fewer openings are solved at first"
+    assert adaptive.records[0].solves < 0.5 * exact.records[0].solves, "fewer openings are solved at first"
 
 
 def test_the_share_that_is_solved_follows_gaps_and_counts_alone() -> None:
