@@ -55,6 +55,7 @@ def train(
     *,
     workers: Workers | None = None,
     output_directory: str | Path | None = None,
+    resume: str | Path | None = None,
     hang_timeout: float = HANG_TIMEOUT,
     memory_limit: int | None = None,
     max_restarts: int = 0,
@@ -69,21 +70,24 @@ def train(
     bits. backend: what they exchange data through: ``shm`` or ``tcp``; ``local`` is this process alone; ``auto`` is
     what the environment says (``COBRE_COMM_BACKEND``, ``COBRE_TCP_COORDINATOR``), else ``local`` for one worker and
     ``shm`` for more. workers: workers that are there already, in place of both (``cobre.Workers``). output_directory:
-    where the training, the policy and a manifest are written; it must not hold an earlier run. hang_timeout: seconds
+    where the training, the policy and a manifest are written, and checkpoints where the case asks for them; it must not
+    hold an earlier run. resume: the output directory of a run that was interrupted, or one of its checkpoints; it goes
+    on there (or in output_directory) to the bits that it would have come to. hang_timeout: seconds
     after which a worker that gives no sign of life is ended. memory_limit: bytes of memory that a worker may come to
     hold. max_restarts: how often, within restart_period seconds, a worker that died, hung or passed its memory limit
     is replaced, and all go on after the last completed iteration (a simulation: with the blocks that are not written
     yet) to the result that the undisturbed run has, to the bit; the callback is given an event with ``restart`` each
     time.
 
-    Raises ValidationError (bad input, with all of it), SolverError, and IOError for the output directory: before any
-    work where it can be seen then, else with the finished training in the error's ``result``. With workers, what one
+    Raises ValidationError (bad input, with all of it; a checkpoint of another run), SolverError, and IOError for the
+    output directory and checkpoints: before any work where it can be seen then, else with the finished training in the
+    error's ``result``. With workers, what one
     of them raises, and its death beyond max_restarts, is a WorkerError, with all of them gone; its
     ``context["restarts"]`` has all that were made.
     """
     placed = backend, num_workers, hang_timeout, memory_limit, max_restarts, restart_period
     runner = _runner(workers, *placed)
-    return train_on(runner, case, config_overrides, progress_callback, output_directory)
+    return train_on(runner, case, config_overrides, progress_callback, output_directory, resume)
 
 
 def simulate(

@@ -6,6 +6,7 @@ training/timing/iterations.parquet            where each iteration's time went
 policy/                                       see Policy.save
 simulation/<what>/scenario_block=NNNN/data.parquet
 failures/                                     the LP of a solve that stayed unsolved
+checkpoints/iteration-NNNNNN.checkpoint       what an interrupted training goes on from
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import json
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from cobre.errors import IOError
 from cobre.files import new_directory, new_file
 from cobre.results import milliseconds
 from cobre.sddp.highs import highs_version
+from cobre.sddp.plain import plain
 from cobre.sddp.policy import Policy
 from cobre.sddp.simulation import SimulatedBlock, SimulationOutcome
 from cobre.sddp.training import IterationRecord, TrainingOutcome
@@ -32,9 +33,10 @@ from cobre.sddp.training import IterationRecord, TrainingOutcome
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["RunFolder", "plain", "problem_tables", "write_partition"]
+__all__ = ["RunFolder", "problem_tables", "write_partition"]
 
 MANIFEST = "manifest.json"
+CHECKPOINTS, FAILURES = "checkpoints", "failures"
 
 
 class RunFolder:
@@ -55,7 +57,7 @@ class RunFolder:
 
     @property
     def failures(self) -> Path:
-        return self.path / "failures"
+        return self.path / FAILURES
 
     def discard_if_empty(self) -> None:
         """Remove the folder again where this run made it and nothing came of the run."""
@@ -107,11 +109,19 @@ class RunFolder:
         if not self.path.is_dir():
             raise _taken(self.path, "is no folder")
         there = sorted(entry.name for entry in self.path.iterdir())
-        if there and MANIFEST not in there:
+        if set(there) - {CHECKPOINTS, FAILURES} and MANIFEST not in there:
             raise _taken(self.path, f"is not empty (it holds {', '.join(there[:3])})")
         clash = sorted(set(there) & set(parts))
         if clash:
             raise _taken(self.path, f"already holds {' and '.join(clash)}")
+
+    def refuse_checkpoints(self) -> None:
+        """Raises cobre's IOError where an earlier run's checkpoints are here, for one that does not go on from them."""
+        folder = self.path / CHECKPOINTS
+        if folder.is_dir() and any(path.suffix == ".checkpoint" for path in folder.iterdir()):
+            error = _taken(self.path, "holds the checkpoints of an earlier run")
+            error.suggestion = "resume that run (--resume, resume=), choose another directory, or remove this one"
+            raise error
 
     def _describe(self, part: str, described: dict[str, Any]) -> None:
         manifest = self.path / MANIFEST
@@ -123,16 +133,6 @@ class RunFolder:
     def _files(self, *parts: str) -> tuple[Path, ...]:
         found = (file for part in parts for file in sorted((self.path / part).rglob("*")) if file.is_file())
         return (self.path / MANIFEST, *found)
-
-
-def plain(value: Any) -> Any:
-    """Settings as plain values for JSON, each dataclass with its name as ``type``."""
-    if is_dataclass(value) and not isinstance(value, type):
-        fields = {name: plain(getattr(value, name)) for name in value.__dataclass_fields__}
-        return {"type": type(value).__name__} | fields
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value
 
 
 def problem_tables(block: SimulatedBlock, state_names: Sequence[str]) -> dict[str, pa.Table]:

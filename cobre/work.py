@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cobre.engine.beginning import beginning, run_of
 from cobre.errors import IOError, ValidationError
 from cobre.events import ProgressCallback
 from cobre.results import SimulationResult, TrainingResult
-from cobre.run_folder import RunFolder, plain, problem_tables, write_partition
+from cobre.run_folder import RunFolder, problem_tables, write_partition
+from cobre.sddp.continuing import PolicySettings
+from cobre.sddp.plain import plain
 from cobre.sddp.policy import Policy
 from cobre.sddp.problem import Problem
 from cobre.sddp.settings import SimulationSettings, TrainingSettings
@@ -22,9 +25,11 @@ from cobre.sddp.simulation import SimulatedBlock
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from cobre.engine.checkpoint_writer import CheckpointPlan
     from cobre.engine.runners import Runner
     from cobre.hydro.entities import Case
     from cobre.hydro.stage_lp import HydroProblem
+    from cobre.sddp.state import TrainingState
 
 __all__ = ["Overrides", "Work", "simulate_on", "train_on", "work_of"]
 
@@ -46,14 +51,22 @@ def train_on(
     overrides: Overrides,
     callback: ProgressCallback | None,
     output_directory: str | Path | None,
+    resume: str | Path | None = None,
+    leads: bool = True,
 ) -> TrainingResult:
-    """Trains on ``runner``, which is entered when the output directory has been looked at; see ``cobre.train``."""
+    """Trains on ``runner``, which is entered when the output directory has been looked at; see ``cobre.train``.
+
+    leads: False where another rank's settings decide where it begins and what is saved.
+    """
+    if resume is not None and output_directory is None:
+        output_directory = run_of(Path(resume))
     with _folder(output_directory, ("training", "policy")) as folder:
         failures = folder.failures if folder else None
         with runner as running:
             work = work_of(case, overrides)
+            given = _beginning(work, folder, resume) if leads else (None, None)
             log.info("training %s: %d stages", work.problem.name, len(work.problem.stages))
-            outcome, workers = running.train(work.problem, work.training, callback, failures)
+            outcome, workers = running.train(work.problem, work.training, callback, failures, *given)
         log.info("training ended (%s): bound %g", outcome.reason, outcome.lower_bounds[-1])
         result = replace(TrainingResult.of(outcome, Policy.of(outcome)), workers=workers, restarts=running.restarts)
         if folder is None:
@@ -96,7 +109,8 @@ def simulate_on(
 class Work:
     """A case or a problem, ready to be solved. It can be sent to another process.
 
-    hashes: of the input files. tables: turns a simulated block into what is written of it.
+    hashes: of the input files. tables: turns a simulated block into what is written of it. policy: where a training
+    begins, and what is saved of it meanwhile.
     """
 
     problem: Problem
@@ -105,6 +119,7 @@ class Work:
     source: str
     hashes: dict[str, str]
     tables: Callable[[SimulatedBlock], dict[str, pa.Table]]
+    policy: PolicySettings = field(default_factory=PolicySettings)
 
     def describe(self, settings: TrainingSettings | SimulationSettings) -> dict[str, Any]:
         """What the manifest says of it."""
@@ -122,9 +137,9 @@ def work_of(case: str | Path | Case | Problem | Work, overrides: Overrides) -> W
     if isinstance(case, Work):
         return case
     if isinstance(case, Problem):
-        training, simulation = _problem_settings(case, overrides)
-        names = case.state_names
-        return Work(case, training, simulation, "cobre.sddp.Problem", {}, partial(problem_tables, state_names=names))
+        training, simulation, policy = _problem_settings(case, overrides)
+        tables = partial(problem_tables, state_names=case.state_names)
+        return Work(case, training, simulation, "cobre.sddp.Problem", {}, tables, policy)
     from cobre.hydro.entities import Case
     from cobre.hydro.load import load_case
     from cobre.hydro.stage_lp import build_problem
@@ -141,6 +156,23 @@ def work_of(case: str | Path | Case | Problem | Work, overrides: Overrides) -> W
         source=str(case.path),
         hashes=case.file_hashes,
         tables=_CaseTables(case, built),
+        policy=case.policy,
+    )
+
+
+def _beginning(
+    work: Work, folder: RunFolder | None, resume: str | Path | None
+) -> tuple[TrainingState | None, CheckpointPlan | None]:
+    resumes = resume is not None or work.policy.mode == "resume"
+    if folder is not None and not resumes:
+        folder.refuse_checkpoints()
+    return beginning(
+        work.problem,
+        work.training,
+        work.policy,
+        inputs=work.hashes,
+        output=folder.path if folder else None,
+        resume=None if resume is None else Path(resume),
     )
 
 
@@ -168,14 +200,16 @@ class _Writer:
         write_partition(self.folder, number, self.tables(block))
 
 
-def _problem_settings(problem: Problem, overrides: Overrides) -> tuple[TrainingSettings, SimulationSettings]:
+def _problem_settings(
+    problem: Problem, overrides: Overrides
+) -> tuple[TrainingSettings, SimulationSettings, PolicySettings]:
     """The settings for a problem that comes without a config.json: its defaults, then the overrides."""
-    from cobre.hydro.config import parse_config, simulation_settings, training_settings
+    from cobre.hydro.config import parse_config, policy_settings, simulation_settings, training_settings
     from cobre.hydro.diagnostics import Findings
 
     findings = Findings()
     for key in overrides or {}:
-        if str(key).split(".")[0] not in ("training", "simulation"):
+        if str(key).split(".")[0] not in ("training", "simulation", "policy"):
             findings.error(
                 "NotSupported", "settings", "says nothing about a problem given as stage LPs", field=str(key)
             )
@@ -183,9 +217,10 @@ def _problem_settings(problem: Problem, overrides: Overrides) -> tuple[TrainingS
     most = max(len(stage.openings) for stage in problem.stages)
     training = training_settings(config, findings, most) if config else None
     simulation = simulation_settings(config, findings) if config else None
-    if findings.errors or training is None or simulation is None:
+    policy = policy_settings(config, findings) if config else None
+    if findings.errors or training is None or simulation is None or policy is None:
         raise ValidationError.of(findings.errors, "the settings")
-    return training, simulation
+    return training, simulation, policy
 
 
 @contextmanager

@@ -18,13 +18,14 @@ from cobre.errors import IOError, ValidationError
 from cobre.sddp.highs import highs_version
 from cobre.sddp.kernel import kernel_is_there
 from cobre.sddp.plain import plain
+from cobre.sddp.policy import Policy, StageCuts
 from cobre.sddp.problem import Problem
 from cobre.sddp.reusing import Exactness
 from cobre.sddp.settings import TrainingSettings
 from cobre.sddp.state import TrainingState
 from cobre.sddp.stopping import IterationLimit
 
-__all__ = ["CHECKPOINTS", "find", "identity", "resumed"]
+__all__ = ["CHECKPOINTS", "find", "identity", "policy_of", "resumed"]
 
 CHECKPOINTS = "checkpoints"
 _STOPPING = ("stopping", "stopping_mode")
@@ -43,6 +44,8 @@ def identity(problem: Problem, settings: TrainingSettings, inputs: Mapping[str, 
             "compiled kernel": kernel_is_there(),
         },
         "name": problem.name,
+        "sense": problem.sense,
+        "states": list(problem.state_names),
         "problem": problem.fingerprint(),
         "settings": plain(settings),
         "inputs": dict(inputs),
@@ -77,18 +80,37 @@ def resumed(path: Path, run: Mapping[str, Any], settings: TrainingSettings) -> T
     IOError (CheckpointDamaged: its ``context`` names the latest earlier one that is whole; Busy), ValidationError
     (CheckpointForeign: of other inputs, settings or versions; NothingToDo).
     """
+    was, state = _read(path, run)
+    _check_stopping(path, was, run, settings, state)
+    return state
+
+
+def policy_of(path: Path) -> Policy:
+    """The cuts in a checkpoint's file, as a policy. Raises cobre's IOError (CheckpointDamaged, Busy)."""
+    was, state = _read(path)
+    sign = 1.0 if was["sense"] == "min" else -1.0
+    stages = tuple(
+        StageCuts(sign * stage.intercepts, sign * stage.slopes, stage.active, stage.iterations, 0.0)
+        for stage in state.stages
+    )
+    names, bound = tuple(map(str, was["states"])), sign * state.bounds[-1]
+    return Policy(stages, names, was["sense"], str(was["problem"]), str(was["name"]), state.iteration, bound)
+
+
+def _read(path: Path, run: Mapping[str, Any] | None = None) -> tuple[dict[str, Any], TrainingState]:
+    """What the checkpoint says of its run, which is to be ``run``, and its state."""
     with locked(path.parent):
         try:
             chain = _chain(path)
         except Unreadable as error:
             raise _damaged(path, error) from error
-        _check(path, chain[0].header["run"], run)
+        was: dict[str, Any] = chain[0].header["run"]
+        if run is not None:
+            _check(path, was, run)
         try:
-            state = assemble(chain)
+            return was, assemble(chain)
         except (ValueError, KeyError, TypeError) as error:
             raise _damaged(path, Unreadable("foreign", f"its parts do not fit together ({error})")) from error
-    _check_stopping(path, chain[0].header["run"], run, settings, state)
-    return state
 
 
 def _chain(path: Path) -> list[Content]:

@@ -62,7 +62,7 @@ def write(path: Path, header: Mapping[str, Any], arrays: Arrays, *, compress: bo
     """
     plain = [np.ascontiguousarray(array) for _, array in arrays]
     listed = [[name, array.dtype.str, list(array.shape)] for (name, _), array in zip(arrays, plain, strict=True)]
-    body: list[Any] = [memoryview(array.reshape(-1).view(np.uint8)) for array in plain if array.size]
+    body: list[Any] = [array.reshape(-1).view(np.uint8).data for array in plain if array.size]
     if compress:
         body = [zlib.compress(b"".join(body), 1)]
     told = json.dumps({**header, "arrays": listed, "compressed": compress}).encode()
@@ -94,9 +94,7 @@ def read(path: Path) -> Content:
     if magic != _MAGIC:
         raise Unreadable("foreign", "it is no checkpoint of cobre's")
     if layout != _LAYOUT:
-        raise Unreadable(
-            "another layout", f"its layout is number {layout}, and this version of cobre reads {_LAYOUT}"
-        )
+        raise Unreadable("another layout", f"its layout is number {layout}, and this version of cobre reads {_LAYOUT}")
     if data.nbytes < begin + told + body:
         raise Unreadable("truncated", f"it has {data.nbytes} of its {begin + told + body} bytes")
     digest = hashlib.sha256(data[: _LENGTHS.size])

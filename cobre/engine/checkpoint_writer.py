@@ -14,7 +14,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,9 @@ from cobre.errors import IOError
 from cobre.sddp.continuing import Checkpointing
 from cobre.sddp.state import TrainingState
 
-__all__ = ["CheckpointPlan", "CheckpointWriter", "checkpoints_in", "iteration_of", "locked"]
+__all__ = ["CheckpointPlan", "CheckpointWriter", "Keep", "checkpoints_in", "iteration_of", "keeping", "locked"]
+
+Keep = Callable[[TrainingState], object]
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +92,25 @@ def _lock(descriptor: int) -> bool:
     except OSError:  # a file system without locks
         return True
     return True
+
+
+@contextlib.contextmanager
+def keeping(plan: CheckpointPlan | None, keep: Keep | None = None) -> Iterator[Keep | None]:
+    """What a training is to give its states to: ``keep``, and checkpoints where there is a plan for them.
+
+    Raises what entering a ``CheckpointWriter`` does.
+    """
+    if plan is None:
+        yield keep
+        return
+    with CheckpointWriter(plan) as writer:
+
+        def both(state: TrainingState) -> None:
+            writer.keep(state)
+            if keep is not None:
+                keep(state)
+
+        yield both
 
 
 class CheckpointWriter:

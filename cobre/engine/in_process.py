@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from time import perf_counter
 
+from cobre.engine.checkpoint_writer import CheckpointPlan, keeping
 from cobre.engine.progress import simulation_event, training_event
 from cobre.events import ProgressCallback, WorkerRestarted
 from cobre.sddp.policy import Policy
 from cobre.sddp.problem import Problem
 from cobre.sddp.settings import SimulationSettings, TrainingSettings
 from cobre.sddp.simulation import Consumer, SimulationOutcome, simulate
+from cobre.sddp.state import TrainingState
 from cobre.sddp.training import TrainingOutcome, train
 
 __all__ = ["InProcess"]
@@ -23,10 +25,18 @@ class InProcess:
     """Nobody is there to be lost."""
 
     def train(
-        self, problem: Problem, settings: TrainingSettings, callback: ProgressCallback | None, failures: Path | None
+        self,
+        problem: Problem,
+        settings: TrainingSettings,
+        callback: ProgressCallback | None,
+        failures: Path | None,
+        resume: TrainingState | None = None,
+        checkpoints: CheckpointPlan | None = None,
     ) -> tuple[TrainingOutcome, None]:
         observe = None if callback is None else lambda record: callback(training_event(record))
-        return train(problem, settings, observe=observe, failure_folder=failures), None
+        with keeping(checkpoints) as keep:
+            outcome = train(problem, settings, observe=observe, failure_folder=failures, resume=resume, keep=keep)
+        return outcome, None
 
     def simulate(
         self,

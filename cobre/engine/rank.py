@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from cobre.engine.checkpoint_writer import CheckpointPlan
 from cobre.engine.dialogue import Progress
 from cobre.engine.marks import Board
 from cobre.engine.progress import progress_event
@@ -19,6 +20,7 @@ from cobre.sddp.policy import Policy
 from cobre.sddp.problem import Problem
 from cobre.sddp.settings import SimulationSettings, TrainingSettings
 from cobre.sddp.simulation import Consumer, SimulationOutcome
+from cobre.sddp.state import TrainingState
 from cobre.sddp.training import TrainingOutcome
 from cobre.transport.communicator import Communicator
 
@@ -29,8 +31,8 @@ class AsRank:
     """This process as one rank of ``size``; a ``with`` block forms the group, where the environment says it meets.
 
     It runs trainings and simulations as ``Runner`` has it: all ranks make the same calls. What rank 0 is given decides:
-    callbacks, folders and what consumes simulated blocks are its; the outcome is on all ranks. Leaving the block by an
-    exception wakes all other ranks, which raise CommError (Aborted).
+    callbacks, folders, where it begins and what consumes simulated blocks are its; the outcome is on all ranks. Leaving
+    the block by an exception wakes all other ranks, which raise CommError (Aborted).
     """
 
     restarts: tuple[WorkerRestarted, ...] = ()
@@ -47,12 +49,20 @@ class AsRank:
         return self._worker.communicator
 
     def train(
-        self, problem: Problem, settings: TrainingSettings, callback: ProgressCallback | None, failures: Path | None
+        self,
+        problem: Problem,
+        settings: TrainingSettings,
+        callback: ProgressCallback | None,
+        failures: Path | None,
+        resume: TrainingState | None = None,
+        checkpoints: CheckpointPlan | None = None,
     ) -> tuple[TrainingOutcome, tuple[WorkerInfo, ...]]:
         """See ``Runner``."""
-        failures = tell_all(self.communicator, failures)
+        failures, resume = tell_all(self.communicator, (failures, resume))
         self._alone.begin(callback)
-        summary, trained = self._worker.train(problem, settings, failures, run=int(callback is not None))
+        summary, trained = self._worker.train(
+            problem, settings, failures, resume=resume, checkpoints=checkpoints, run=int(callback is not None)
+        )
         outcome = tell_all(self.communicator, trained)
         return outcome.on(problem), self._infos(summary)
 

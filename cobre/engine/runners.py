@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from cobre.engine.checkpoint_writer import CheckpointPlan
 from cobre.engine.executor import Executor
 from cobre.engine.listening import Listener
 from cobre.engine.placement import check_machine, check_shared_memory, shared_bytes
@@ -19,6 +20,7 @@ from cobre.sddp.policy import Policy
 from cobre.sddp.problem import Problem
 from cobre.sddp.settings import SimulationSettings, TrainingSettings
 from cobre.sddp.simulation import Consumer, SimulationOutcome
+from cobre.sddp.state import TrainingState
 from cobre.sddp.training import TrainingOutcome
 from cobre.supervisor import RestartPolicy
 
@@ -35,9 +37,17 @@ class Runner(Protocol):
         """Those of the last run."""
 
     def train(
-        self, problem: Problem, settings: TrainingSettings, callback: ProgressCallback | None, failures: Path | None
+        self,
+        problem: Problem,
+        settings: TrainingSettings,
+        callback: ProgressCallback | None,
+        failures: Path | None,
+        resume: TrainingState | None = None,
+        checkpoints: CheckpointPlan | None = None,
     ) -> tuple[TrainingOutcome, Workers]:
-        """callback: called in the calling thread. failures: the folder for LPs that stay unsolved."""
+        """callback: called in the calling thread. failures: the folder for LPs that stay unsolved. resume: where it
+        begins.
+        """
 
     def simulate(
         self,
@@ -118,11 +128,19 @@ class OnWorkers:
         return self._restarts.all
 
     def train(
-        self, problem: Problem, settings: TrainingSettings, callback: ProgressCallback | None, failures: Path | None
+        self,
+        problem: Problem,
+        settings: TrainingSettings,
+        callback: ProgressCallback | None,
+        failures: Path | None,
+        resume: TrainingState | None = None,
+        checkpoints: CheckpointPlan | None = None,
     ) -> tuple[TrainingOutcome, Workers]:
         self._check(problem, settings)
+        share = self._executor.share
         with self._job() as job:
-            given = self._executor.share(Packed.of(problem)), settings, failures, job
+            begin = None if resume is None else share(Packed.of(resume))
+            given = share(Packed.of(problem)), settings, failures, job, begin, checkpoints
             listener = Listener(self._executor, self._restarts, callback, "training")
             found = self._restarts.run(lambda: self._executor.run("train", *given, **listener.ears))
         trained = found[0][1]

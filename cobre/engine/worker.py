@@ -17,6 +17,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from cobre.engine.checkpoint_writer import CheckpointPlan, Keep, keeping
 from cobre.engine.dialogue import Dialogue, Finished, Progress, Resumed, Surroundings
 from cobre.engine.exchange import CommExchange
 from cobre.engine.keeping import Kept
@@ -134,13 +135,16 @@ class Worker:
         settings: TrainingSettings,
         failure_folder: Path | None = None,
         job: str | None = None,
+        resume: TrainingState | Packed | None = None,
+        checkpoints: CheckpointPlan | None = None,
         run: int = 0,
     ) -> tuple[Summary, Trained | None]:
         """Trains together with all other ranks; the outcome is on rank 0.
 
         job: a name by which this training is known again: what is completed of it is kept until ``forget``, so that all
-        ranks can go on after one of them was lost. run: other than 0, the owner wants to be told of each iteration, and
-        says with this number how many it has dealt with. Raises what ``cobre.sddp.training`` does.
+        ranks can go on after one of them was lost. resume: where it begins. checkpoints: written by rank 0. run: other
+        than 0, the owner wants to be told of each iteration, and says with this number how many it has dealt with.
+        Raises what ``cobre.sddp.training`` does, and cobre's IOError where no checkpoints can be written.
         """
         began, exchange = perf_counter(), CommExchange(self.communicator, self._position)
         dialogue = Dialogue(self._surroundings, run, exchange.leads)
@@ -150,16 +154,17 @@ class Worker:
 
         with self._in_group():
             (loaded,) = self._loaded(job, problem)
-            resume, keep = self._agreed(job)
-            outcome = train(
-                loaded,
-                settings,
-                exchange=exchange,
-                observe=observe,
-                failure_folder=failure_folder,
-                resume=resume,
-                keep=keep,
-            )
+            begin, keep = self._agreed(job, _opened(resume))
+            with keeping(checkpoints if exchange.leads else None, keep) as keep_all:
+                outcome = train(
+                    loaded,
+                    settings,
+                    exchange=exchange,
+                    observe=observe,
+                    failure_folder=failure_folder,
+                    resume=begin,
+                    keep=keep_all,
+                )
             self._position.reach("stopping")
         summary = self._summary(began, exchange, outcome.own_statistics)
         if not exchange.leads:
@@ -218,13 +223,13 @@ class Worker:
         self._held: tuple[str | None, list[Any]] = (None, [])
         self._kept = Kept()
 
-    def _agreed(self, job: str | None) -> tuple[TrainingState | None, Callable[[TrainingState], None] | None]:
-        """Where the job goes on from, and who is given each later state."""
+    def _agreed(self, job: str | None, resume: TrainingState | None) -> tuple[TrainingState | None, Keep | None]:
+        """Where the job goes on from (``resume``: if it has not begun), and who is given each later state."""
         if job is None:
-            return None, None
+            return resume, None
         self._position.meeting(True)
         try:
-            state = self._kept.agreed(self.communicator)
+            state = self._kept.agreed(self.communicator) or resume
         finally:
             self._position.meeting(False)
         self._resumed(0 if state is None else state.iteration)

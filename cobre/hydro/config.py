@@ -27,7 +27,8 @@ from cobre.hydro.schema_config import (
     StoppingRuleConfig,
     TimeLimitRule,
 )
-from cobre.hydro.support import refuse_simulation, refuse_training
+from cobre.hydro.support import refuse_policy, refuse_simulation, refuse_training
+from cobre.sddp.continuing import Checkpointing, PolicySettings
 from cobre.sddp.settings import (
     CutSelection,
     Domination,
@@ -42,7 +43,14 @@ from cobre.sddp.settings import (
 )
 from cobre.sddp.stopping import BoundStalling, Gap, IterationLimit, StoppingRule, TimeLimit
 
-__all__ = ["CONFIG_FILE", "blame_overrides", "parse_config", "simulation_settings", "training_settings"]
+__all__ = [
+    "CONFIG_FILE",
+    "blame_overrides",
+    "parse_config",
+    "policy_settings",
+    "simulation_settings",
+    "training_settings",
+]
 
 CONFIG_FILE = "config.json"
 SETTINGS = "settings"
@@ -177,6 +185,16 @@ def simulation_settings(config: ConfigFile, findings: Findings) -> SimulationSet
         solver=_profile(config.simulation.solver),
         retry_limit=config.training.solver.retry_max_attempts,
     )
+
+
+def policy_settings(config: ConfigFile, findings: Findings) -> PolicySettings:
+    """How a training begins and is saved; what is asked of that and is not supported goes to ``findings``."""
+    refuse_policy(config, findings)
+    policy, saving = config.policy, config.policy.checkpointing
+    checkpointing = None
+    if saving.enabled and saving.interval_iterations:
+        checkpointing = Checkpointing(saving.interval_iterations, saving.initial_iteration, bool(saving.compress))
+    return PolicySettings(policy.mode, policy.path, checkpointing)
 
 
 def _seed(config: ConfigFile) -> int:

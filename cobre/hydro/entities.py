@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cobre.sddp.continuing import PolicySettings
 from cobre.sddp.risk import RiskMeasure
 from cobre.sddp.settings import SimulationSettings, TrainingSettings
 
@@ -178,4 +179,5 @@ class Case:
     training: TrainingSettings
     simulation: SimulationSettings
     simulation_enabled: bool
+    policy: PolicySettings = field(default_factory=PolicySettings)
     file_hashes: dict[str, str] = field(default_factory=dict)  # relative path -> SHA-256 of every file read

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from cobre.errors import ValidationError
-from cobre.hydro.config import CONFIG_FILE, blame_overrides, parse_config, simulation_settings, training_settings
+from cobre.hydro.config import (
+    CONFIG_FILE,
+    blame_overrides,
+    parse_config,
+    policy_settings,
+    simulation_settings,
+    training_settings,
+)
 from cobre.hydro.diagnostics import Findings
 from cobre.hydro.entities import Buses, Case, CorrelationGroup, Hydros, Lines, NonControllables, Thermals
 from cobre.hydro.files import CaseFiles
@@ -73,8 +80,9 @@ def _read(files: CaseFiles, config: ConfigFile | None, findings: Findings) -> Ca
     if config:
         refuse_settings(config, findings)
     simulation = simulation_settings(config, findings) if config else None
+    policy = policy_settings(config, findings) if config else None
     parts = _resolve(files, system, timeline, findings) if system and timeline else None
-    if not (parts and timeline and config and training and simulation):
+    if not (parts and timeline and config and training and simulation and policy):
         return None
     buses, hydros, sources = parts.buses, parts.hydros, parts.non_controllables
     return Case(
@@ -93,6 +101,7 @@ def _read(files: CaseFiles, config: ConfigFile | None, findings: Findings) -> Ca
         training=training,
         simulation=simulation,
         simulation_enabled=config.simulation.enabled,
+        policy=policy,
         file_hashes=files.hashes,
     )
 

@@ -15,7 +15,7 @@ from cobre.hydro.diagnostics import Findings, closest
 from cobre.hydro.files import CaseFiles
 from cobre.hydro.schema_config import ConfigFile, ScenarioSource, SolverProfileConfig
 
-__all__ = ["refuse_files", "refuse_settings", "refuse_simulation", "refuse_training"]
+__all__ = ["refuse_files", "refuse_policy", "refuse_settings", "refuse_simulation", "refuse_training"]
 
 CONFIG_FILE = "config.json"
 _READ = (
@@ -122,13 +122,28 @@ def refuse_simulation(config: ConfigFile, findings: Findings) -> None:
     _refuse_schemes(config.simulation.scenario_source, "simulation.scenario_source", findings)
 
 
+def refuse_policy(config: ConfigFile, findings: Findings) -> None:
+    """Reports what is asked of saved policies and checkpoints and cannot be."""
+    policy, saving = config.policy, config.policy.checkpointing
+    without = "checkpoints without bases, from which a run would go on to other bits"
+    refused = [
+        (policy.boundary is not None, "policy.boundary", "boundary cuts", "remove it"),
+        (saving.store_basis is False, "policy.checkpointing.store_basis", without, "leave it out"),
+    ]
+    _refuse(refused, findings)
+    if saving.enabled and not saving.interval_iterations:
+        findings.error(
+            "OutOfRange", CONFIG_FILE, "must be at least 1 where checkpoints are enabled",
+            field="policy.checkpointing.interval_iterations", value=saving.interval_iterations,
+        )  # fmt: skip
+    if not policy.path.strip():
+        findings.error("SchemaViolation", CONFIG_FILE, "must name a folder", field="policy.path", value=policy.path)
+
+
 def refuse_settings(config: ConfigFile, findings: Findings) -> None:
     """Reports what the other settings ask for and is not supported, and those that change nothing."""
-    policy, exports = config.policy, config.exports
+    exports = config.exports
     refused = [
-        (policy.mode != "fresh", "policy.mode", f"the policy mode {policy.mode}", "use fresh"),
-        (policy.boundary is not None, "policy.boundary", "boundary cuts", "remove it"),
-        (bool(policy.checkpointing.enabled), "policy.checkpointing.enabled", "checkpoints", "set it to false"),
         (exports.states, "exports.states", "the export of states", "set it to false"),
         (exports.stochastic, "exports.stochastic", "the export of stochastic data", "set it to false"),
         (exports.fpha_deviation_points, "exports.fpha_deviation_points", "FPHA exports", "set it to false"),
@@ -171,8 +186,8 @@ def _warn_of_idle(config: ConfigFile, findings: Findings) -> None:
             "costs are scaled automatically: this changes nothing",
         ),
         (
-            config.policy.path != "./policy", "IncompatibleSettings", "policy.path",
-            "where a policy goes is said when it is saved: this changes nothing",
+            config.policy.path != "./policy" and config.policy.mode == "fresh", "IncompatibleSettings", "policy.path",
+            "it is read from in the modes warm_start and resume alone; a policy goes to the output directory",
         ),
         (
             own is not None and own.openings is not None and own.openings != (common.openings if common else None),

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from cobre.errors import Diagnostic
-from cobre.hydro.config import blame_overrides, parse_config, simulation_settings, training_settings
+from cobre.hydro.config import blame_overrides, parse_config, policy_settings, simulation_settings, training_settings
 from cobre.hydro.diagnostics import Findings
 from cobre.hydro.support import refuse_settings
+from cobre.sddp.continuing import Checkpointing, PolicySettings
 from cobre.sddp.settings import (
     Domination,
     Dynamic,
@@ -35,6 +36,7 @@ def findings_of(overrides: dict[Any, Any]) -> Findings:
     if config is not None:
         training_settings(config, findings, 10)
         simulation_settings(config, findings)
+        policy_settings(config, findings)
         refuse_settings(config, findings)
     blame_overrides(overrides, findings)
     return findings
@@ -136,9 +138,10 @@ def test_solver_profiles_and_blocks_of_openings() -> None:
         ({"simulation": {"scenario_source": {"load": {"scheme": "out_of_sample"}, "seed": 1}}}, "NotSupported",
          "simulation.scenario_source.load.scheme"),
         ({"simulation.solver.scale": "solver_scaling"}, "NotSupported", "simulation.solver.scale"),
-        ({"policy.mode": "resume"}, "NotSupported", "policy.mode"),
         ({"policy.boundary": {"path": "x"}}, "NotSupported", "policy.boundary"),
-        ({"policy.checkpointing.enabled": True}, "NotSupported", "policy.checkpointing.enabled"),
+        ({"policy.path": " "}, "SchemaViolation", "policy.path"),
+        ({"policy.checkpointing.store_basis": False}, "NotSupported", "policy.checkpointing.store_basis"),
+        ({"policy.checkpointing.enabled": True}, "OutOfRange", "policy.checkpointing.interval_iterations"),
         ({"exports.states": True}, "NotSupported", "exports.states"),
         ({"upper_bound_evaluation.enabled": True}, "NotSupported", "upper_bound_evaluation.enabled"),
         ({"modeling.cost_scale_factor": 0}, "OutOfRange", "modeling.cost_scale_factor"),
@@ -162,6 +165,20 @@ def test_settings_that_change_nothing_are_a_warning() -> None:
     findings = findings_of({"modeling.cost_scale_factor": 1000.0, "policy.path": "elsewhere"})
     assert not findings.errors
     assert [d.field for d in findings.warnings] == ["modeling.cost_scale_factor", "policy.path"]
+
+
+def test_what_is_asked_of_checkpoints() -> None:
+    findings = Findings()
+    asked = {"enabled": True, "interval_iterations": 4, "initial_iteration": 2, "compress": True, "store_basis": True}
+    overrides = {"policy": {"mode": "resume", "path": "../earlier", "checkpointing": asked}}
+    config = parse_config(copy.deepcopy(CONFIG), overrides, findings)
+    assert config is not None
+    found = policy_settings(config, findings)
+    assert not findings.errors
+    assert found == PolicySettings("resume", "../earlier", Checkpointing(interval=4, first=2, compress=True))
+    assert found.checkpointing is not None
+    assert [i for i in range(12) if found.checkpointing.is_due(i)] == [2, 6, 10]
+    assert [i for i in range(10) if Checkpointing(3).is_due(i)] == [3, 6, 9]
 
 
 def test_the_given_dictionaries_are_left_as_they_were() -> None:
