@@ -40,7 +40,7 @@ from tests.sddp.small import cascade
 
 SETTINGS = {
     "training.selection": {"method": "sampled", "forward_passes": 4},
-    "training.stopping_rules": [{"type": "iteration_limit", "limit": 40}],
+    "training.stopping_rules": [{"type": "iteration_limit", "limit": 20}],
     "simulation.selection": {"method": "sampled", "num_scenarios": 1500},
 }
 SHORT = SETTINGS | {"training.stopping_rules": [{"type": "iteration_limit", "limit": 4}]}

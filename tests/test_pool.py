@@ -35,7 +35,8 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for part in parts for p in part.rglob("*") if p.is_file()}
 
 
-def test_a_pool_runs_one_thing_after_the_other_and_outlives_failures() -> None:
+def test_a_pool_runs_one_thing_after_the_other_and_outlives_failures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cobre.engine.executor._LAST_ITERATION", 60.0)  # however slow this machine is
     case, other = cascade(), cascade(stages=3)
     expected, of_other = told(cobre.train(case, SETTINGS)), told(cobre.train(other, SETTINGS))
     with cobre.Workers(2, backend="tcp") as workers:
