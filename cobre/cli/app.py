@@ -88,6 +88,14 @@ MaxRestarts = Annotated[
         help="How often in an hour a lost worker may be replaced; the run goes on to the same bits.",
     ),
 ]
+Resume = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="OUT",
+        help="Go on with the interrupted run in this output folder, or from this one of its checkpoints.",
+        show_default=False,
+    ),
+]
 
 
 @app.command()
@@ -115,6 +123,7 @@ def train(
     workers: Workers = 1,
     backend: Backend = "auto",
     max_restarts: MaxRestarts = 0,
+    resume: Resume = None,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -131,7 +140,9 @@ def train(
 
       cobre train my-case -o out --workers 4 --max-restarts 3
     """
-    request = runs.Request(case, parse_overrides(settings or ()), output, workers, backend, max_restarts=max_restarts)
+    request = runs.Request(
+        case, parse_overrides(settings or ()), output, workers, backend, max_restarts=max_restarts, resume=resume
+    )
     terminal = Terminal(json=json, quiet=quiet, verbose=verbose)
     end(terminal, lambda: runs.train(terminal, request))
 
@@ -183,6 +194,7 @@ def run(
     workers: Workers = 1,
     backend: Backend = "auto",
     max_restarts: MaxRestarts = 0,
+    resume: Resume = None,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -194,8 +206,12 @@ def run(
       cobre run my-case
 
       cobre run my-case -o out --simulate --json > result.json
+
+      cobre run my-case --resume out
     """
-    request = runs.Request(case, parse_overrides(settings or ()), output, workers, backend, max_restarts=max_restarts)
+    request = runs.Request(
+        case, parse_overrides(settings or ()), output, workers, backend, max_restarts=max_restarts, resume=resume
+    )
     terminal = Terminal(json=json, quiet=quiet, verbose=verbose)
     end(terminal, lambda: runs.run(terminal, request, simulated))
 
@@ -206,6 +222,7 @@ def worker(
     output: Output = None,
     simulated: Simulated = None,
     settings: Settings = None,
+    resume: Resume = None,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -222,7 +239,7 @@ def worker(
 
       COBRE_SHM_NAME=mine COBRE_SHM_SIZE=2 COBRE_SHM_RANK=0 cobre worker my-case -o out
     """
-    request = runs.Request(case, parse_overrides(settings or ()), output)
+    request = runs.Request(case, parse_overrides(settings or ()), output, resume=resume)
     terminal = Terminal(json=json, quiet=quiet, verbose=verbose)
     end(terminal, lambda: be_rank(terminal, request, simulated))
 

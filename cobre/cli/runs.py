@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from cobre.cli.formats import count
 from cobre.cli.interrupt import Interrupts
 from cobre.cli.summary import show_lines, simulation_lines, simulation_record, training_lines, training_record
 from cobre.cli.terminal import Terminal
+from cobre.engine.beginning import run_of
 from cobre.engine.rank import AsRank
 from cobre.errors import IOError, ValidationError
 from cobre.events import ProgressEvent
@@ -51,7 +53,7 @@ class Request:
 
     output: None for ``<case>-output`` in the current folder. workers, backend: as for ``cobre.train``. member: the rank
     of a scheduler's run that this process is, with its ``work``, in place of workers of its own. max_restarts: as for
-    ``cobre.train``.
+    ``cobre.train``. resume: a run, or one of its checkpoints, that goes on.
     """
 
     case: Path
@@ -62,9 +64,13 @@ class Request:
     member: AsRank | None = None
     work: Work | None = None
     max_restarts: int = 0
+    resume: Path | None = None
 
-    @property
+    @cached_property
     def folder(self) -> Path:
+        """Raises cobre's IOError where there is no checkpoint to resume from."""
+        if self.output is None and self.resume is not None:
+            return run_of(self.resume)
         return self.output or Path(f"{self.case.resolve().name}-output")
 
 
@@ -158,13 +164,15 @@ def train_shown(terminal: Terminal, interrupts: Interrupts, case: Case, request:
     try:
         with _observed(terminal, interrupts, plan, "the iteration under way") as observe:
             if request.member is not None and request.work is not None:
-                return train_on(nullcontext(request.member), request.work, None, observe, request.folder)
+                member = nullcontext(request.member)
+                return train_on(member, request.work, None, observe, request.folder, request.resume)
             return train_case(
                 case,
                 progress_callback=observe,
                 backend=request.backend,
                 num_workers=request.workers,
                 output_directory=request.folder,
+                resume=request.resume,
                 max_restarts=request.max_restarts,
             )
     except IOError as error:

@@ -57,7 +57,7 @@ def _follow(
     assert member is not None
     assert ready is not None
     with interrupts.saving("what rank 0 decides", lambda text: None):
-        trained = train_on(nullcontext(member), ready, None, None, None)
+        trained = train_on(nullcontext(member), ready, None, None, None, leads=False)
         complete = trained.termination_reason != "shutdown"
         if tell_all(member.communicator, None):
             simulated_ = simulate_on(nullcontext(member), ready, trained.policy, None, None, None, strict=True)

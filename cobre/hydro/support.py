@@ -133,8 +133,8 @@ def refuse_policy(config: ConfigFile, findings: Findings) -> None:
     _refuse(refused, findings)
     if saving.enabled and not saving.interval_iterations:
         findings.error(
-            "OutOfRange", CONFIG_FILE, "must be at least 1 where checkpoints are enabled",
-            field="policy.checkpointing.interval_iterations", value=saving.interval_iterations,
+            "OutOfRange", CONFIG_FILE, "interval_iterations must be at least 1 where checkpoints are enabled",
+            field="policy.checkpointing", value=saving.interval_iterations,
         )  # fmt: skip
     if not policy.path.strip():
         findings.error("SchemaViolation", CONFIG_FILE, "must name a folder", field="policy.path", value=policy.path)

@@ -141,7 +141,7 @@ def test_solver_profiles_and_blocks_of_openings() -> None:
         ({"policy.boundary": {"path": "x"}}, "NotSupported", "policy.boundary"),
         ({"policy.path": " "}, "SchemaViolation", "policy.path"),
         ({"policy.checkpointing.store_basis": False}, "NotSupported", "policy.checkpointing.store_basis"),
-        ({"policy.checkpointing.enabled": True}, "OutOfRange", "policy.checkpointing.interval_iterations"),
+        ({"policy.checkpointing.enabled": True}, "OutOfRange", "policy.checkpointing"),
         ({"exports.states": True}, "NotSupported", "exports.states"),
         ({"upper_bound_evaluation.enabled": True}, "NotSupported", "upper_bound_evaluation.enabled"),
         ({"modeling.cost_scale_factor": 0}, "OutOfRange", "modeling.cost_scale_factor"),
