@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cobre.sddp import reuse
 from cobre.sddp.builder import StageBuilder, chain
 from cobre.sddp.contracts import SERIAL, Exchange, Shuffled
 from cobre.sddp.problem import Problem
@@ -141,11 +142,14 @@ def examples(count: int) -> settings:
     return settings(max_examples=share, suppress_health_check=[HealthCheck.too_slow])
 
 
+REUSE = st.sampled_from(["exact", "exact", "adaptive", "off"])
+
+
 @examples(60)
-@given(random_problems())
-def test_enumerated_training_reaches_the_optimum_from_outside(problem: Problem) -> None:
+@given(random_problems(), REUSE)
+def test_enumerated_training_reaches_the_optimum_from_outside(problem: Problem, mode: str) -> None:
     optimum = extensive.solve(problem)
-    outcome = enumerated(problem)
+    outcome = enumerated(problem, dual_reuse=mode)
     bounds = inward(problem, outcome.lower_bounds)
     unit = scale(optimum)
     assert np.all(np.diff(bounds) >= 0.0)
@@ -156,14 +160,36 @@ def test_enumerated_training_reaches_the_optimum_from_outside(problem: Problem) 
 
 
 @examples(60)
-@given(random_problems(), st.integers(0, 2**32 - 1), st.integers(1, 4))
-def test_sampled_training_never_passes_the_optimum(problem: Problem, seed: int, count: int) -> None:
+@given(random_problems(), st.integers(0, 2**32 - 1), st.integers(1, 4), REUSE)
+def test_sampled_training_never_passes_the_optimum(
+    problem: Problem, seed: int, count: int, mode: Literal["exact", "adaptive", "off"]
+) -> None:
     optimum = extensive.solve(problem)
-    outcome = train(problem, TrainingSettings(passes=Sampled(count), stopping=(IterationLimit(6),), seed=seed))
+    settings = TrainingSettings(passes=Sampled(count), stopping=(IterationLimit(6),), seed=seed, dual_reuse=mode)
+    outcome = train(problem, settings)
     bounds = inward(problem, outcome.lower_bounds)
     assert len(bounds) == 6
     assert np.all(np.diff(bounds) >= 0.0)
     assert bounds[-1] <= inward(problem, [optimum])[0] + 1e-7 * scale(optimum)
+
+
+@pytest.mark.parametrize("kernel", [True, False], ids=["kernel", "HiGHS"])
+@examples(15)
+@given(random_problems(), st.integers(0, 2**32 - 1), st.sampled_from(["exact", "adaptive"]))
+def test_no_cut_lies_above_the_true_cost_to_go(
+    kernel: bool, problem: Problem, seed: int, mode: Literal["exact", "adaptive"]
+) -> None:
+    chosen = TrainingSettings(Sampled(2), (IterationLimit(8),), seed=seed, dual_reuse=mode)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reuse, "kernel_is_there", lambda: kernel)
+        outcome = train(problem, chosen)
+    sign, random = -1.0 if problem.sense == "max" else 1.0, np.random.default_rng(seed)
+    for t, pool in enumerate(outcome.cuts[:-1]):
+        at = problem.stages[t].outgoing
+        low, high = problem.stages[t].lower[at], problem.stages[t].upper[at]
+        for state in (low, high, random.uniform(low, high)):
+            true = sign * extensive.solve(Problem(problem.stages[t + 1 :], state, problem.sense))
+            assert pool.heights(state).max() <= true + 1e-7 * scale(true)
 
 
 EXACT = {
@@ -216,12 +242,22 @@ def fingerprint(outcome: TrainingOutcome) -> list[bytes]:
     st.sampled_from([*SELECTIONS.values(), CutSelection()]),
     st.none() | st.integers(1, 3),
     st.integers(0, 99),
+    REUSE,
 )
 def test_the_order_of_units_changes_no_bit(
-    problem: Problem, selection: CutSelection, openings_per_unit: int | None, seed: int
+    problem: Problem,
+    selection: CutSelection,
+    openings_per_unit: int | None,
+    seed: int,
+    mode: Literal["exact", "adaptive", "off"],
 ) -> None:
     chosen = TrainingSettings(
-        Sampled(3), (IterationLimit(4),), seed=seed, cut_selection=selection, openings_per_unit=openings_per_unit
+        Sampled(3),
+        (IterationLimit(4),),
+        seed=seed,
+        cut_selection=selection,
+        openings_per_unit=openings_per_unit,
+        dual_reuse=mode,
     )
     straight = train(problem, chosen)
     assert fingerprint(train(problem, chosen)) == fingerprint(straight)
