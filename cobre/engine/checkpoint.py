@@ -109,7 +109,7 @@ def _read(path: Path, run: Mapping[str, Any] | None = None) -> tuple[dict[str, A
             _check(path, was, run)
         try:
             return was, assemble(chain)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, IndexError) as error:
             raise _damaged(path, Unreadable("foreign", f"its parts do not fit together ({error})")) from error
 
 
@@ -162,7 +162,7 @@ def _older(path: Path) -> list[Path]:
 def _is_whole(path: Path) -> bool:
     try:
         assemble(_chain(path))
-    except (Unreadable, ValueError, KeyError, TypeError):
+    except (Unreadable, ValueError, KeyError, TypeError, IndexError):
         return False
     return True
 
@@ -188,7 +188,7 @@ def _check(path: Path, was: Mapping[str, Any], run: Mapping[str, Any]) -> None:
         f"the checkpoint {path} is of another run ({was.get('name')!r}); {differs} differ: {'; '.join(faults)}",
         kind="CheckpointForeign",
         context={"path": str(path), "differs": differs},
-        suggestion=f"{advice}, or begin with its cuts alone (policy.mode warm_start, policy.path {path})",
+        suggestion=f"{advice}, or begin with its cuts alone (policy.mode warm_start, policy.path {path.absolute()})",
     )
 
 

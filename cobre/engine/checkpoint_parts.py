@@ -1,13 +1,15 @@
 """A training's state as plain arrays: all of it, or what came since an earlier state of the same run.
 
-Most of a state is only ever appended to: cuts, records, kept vertices between two evictions. What came since is the
-rest of those, and all of the little that changes in place.
+Most of a state is only ever appended to: cuts, records, kept vertices between two evictions. Of what changes in place,
+counts of cuts and vertices, only the places that changed are told. All stages' rows stand in one array of each kind,
+one stage after the other: a checkpoint is written after every iteration, so a few arrays must do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,177 +20,225 @@ from cobre.sddp.batch import SolverStatistics
 from cobre.sddp.state import StageState, TrainingState
 from cobre.sddp.training import IterationRecord
 
-__all__ = ["Extent", "assemble", "parts"]
+__all__ = ["assemble", "parts"]
 
 Array = NDArray[Any]
+Arrays = dict[str, Array]
 
-_CUTS = ("slopes", "intercepts", "iterations")  # appended to
-_COUNTS = ("active", "last_active", "times_active")  # of cuts, changed in place
 _VERTICES = ("levels", "slopes", "status", "tight")  # appended to; the first two along their second axis
 _BY_COLUMN = ("levels", "slopes")
+_COUNTS = ("active", "last_active", "times_active")  # of cuts, changed in place
 _PLAIN = ("iteration", "seconds", "questioned", "picks", "exact_from")
 _RECORD = {field.name: {"int": int, "bool": bool, "float": float}[str(field.type)] for field in fields(IterationRecord)}
 
 
-@dataclass(frozen=True)
-class Extent:
-    """How far a state reaches: completed iterations, and by stage its cuts, kept vertices and evictions of those."""
-
-    iteration: int
-    cuts: tuple[int, ...]
-    vertices: tuple[int, ...]
-    evictions: tuple[int, ...]
-
-    @classmethod
-    def of(cls, state: TrainingState) -> Extent:
-        stages = state.stages
-        return cls(
-            state.iteration,
-            tuple(stage.intercepts.size for stage in stages),
-            tuple(stage.vertices["last_used"].size if stage.vertices else 0 for stage in stages),
-            tuple(int(stage.vertices["evictions"]) if stage.vertices else 0 for stage in stages),
-        )
-
-    @classmethod
-    def nothing(cls, stages: int) -> Extent:
-        """That of a run before it begins."""
-        return cls(0, (0,) * stages, (0,) * stages, (0,) * stages)
-
-
-def parts(state: TrainingState, since: Extent | None) -> tuple[dict[str, Any], list[tuple[str, Array]]]:
-    """Numbers for a header, and named arrays. since: of the earlier state, None for all."""
-    before = since or Extent.nothing(len(state.stages))
-    now = Extent.of(state)
-    kept = [
-        0 if now.evictions[t] != before.evictions[t] else before.vertices[t]  # places were given anew
-        for t in range(len(state.stages))
-    ]
-    first, end = before.iteration, state.iteration
-    arrays: list[tuple[str, Array]] = [
-        ("records", np.array([[getattr(r, name) for name in _RECORD] for r in state.records[first:end]], np.float64)),
-        ("bounds", np.array(state.bounds[first:end], np.float64)),
-        ("exact", np.array(state.exact[first:end], np.float64)),
-        *_listed("passes", state.passes),
-    ]
+def parts(state: TrainingState, before: TrainingState | None) -> tuple[dict[str, Any], list[tuple[str, Array]]]:
+    """Values for a header, and named arrays. before: an earlier state of the run, None for all of ``state``."""
+    first, end = before.iteration if before else 0, state.iteration
+    found: dict[str, list[Array]] = {
+        "records": [np.array([[getattr(r, name) for name in _RECORD] for r in state.records[first:end]], np.float64)],
+        "bounds": [np.array(state.bounds[first:end], np.float64)],
+        "exact": [np.array(state.exact[first:end], np.float64)],
+        "passes": list(state.passes),
+    }
     for t, states in enumerate(state.visited):
-        arrays += _listed(f"{t} visited", states[first:end])
-    for t, stage in enumerate(state.stages):
-        arrays += _stage_parts(t, stage, before.cuts[t], kept[t])
+        found[f"{t} visited"] = states[first:end]
+    lists = {name: [array.shape for array in found[name]] for name in [*found][3:] if found[name]}
+    stages, olds = state.stages, before.stages if before else (None,) * len(state.stages)
+    cuts = [0 if old is None else old.intercepts.size for old in olds]
+    _add_cuts(found, stages, olds, cuts)
+    keeps = [t for t, stage in enumerate(stages) if stage.vertices]
+    stay = [_staying(stages[t].vertices, olds[t]) for t in keeps]
+    _add_vertices(found, [stages[t].vertices for t in keeps], [olds[t] for t in keeps], stay)
     header = {name: getattr(state, name) for name in _PLAIN} | {
         "statistics": asdict(state.statistics),
-        "stages": len(state.stages),
-        "keeps": [bool(stage.vertices) for stage in state.stages],
-        "evictions": now.evictions,
-        "since": {"iteration": first, "cuts": before.cuts, "vertices": kept},
+        "lists": lists,
+        "since": {"iteration": first, "cuts": cuts, "vertices": stay},
+        "cuts": [(*stage.slopes.shape, *stage.bases.shape) for stage in stages],
+        "keeps": [(t, *_extent(stages[t].vertices)) for t in keeps],
     }
-    return header, arrays
+    return header, [(name, np.concatenate([a.reshape(-1) for a in arrays])) for name, arrays in found.items() if arrays]
 
 
-def _listed(name: str, arrays: Sequence[Array]) -> list[tuple[str, Array]]:
-    """A list of arrays as one, and the lengths."""
-    if not arrays:
-        return []
-    return [(name, np.concatenate(arrays)), (f"{name} lengths", np.array([len(array) for array in arrays], np.int64))]
+def _extent(vertices: Arrays) -> tuple[int, int, int, int, int]:
+    """How many, of how many openings, states and statuses; and how often they were given new places."""
+    (openings, count), states = vertices["levels"].shape, len(vertices["slopes"])
+    return count, openings, states, vertices["status"].shape[1], int(vertices["evictions"])
 
 
-def _stage_parts(t: int, stage: StageState, cuts: int, vertices: int) -> list[tuple[str, Array]]:
-    found: list[tuple[str, Array]] = [(f"{t} {name}", getattr(stage, name)[cuts:]) for name in _CUTS]
-    found += [(f"{t} {name}", getattr(stage, name)) for name in (*_COUNTS, "starts", "bases")]
-    if stage.vertices:
-        for name in _VERTICES:
-            array = stage.vertices[name]
-            found.append((f"{t} kept {name}", array[:, vertices:].T if name in _BY_COLUMN else array[vertices:]))
-        found.append((f"{t} kept last_used", stage.vertices["last_used"]))
-    return found
+def _staying(vertices: Arrays, old: StageState | None) -> int:
+    """How many of the vertices kept before stand where they stood."""
+    if old is None or not old.vertices or old.vertices["evictions"] != vertices["evictions"]:
+        return 0
+    return int(old.vertices["last_used"].size)
+
+
+Olds = Sequence[StageState | None]
+
+
+def _add_cuts(found: dict[str, list[Array]], stages: Sequence[StageState], olds: Olds, since: list[int]) -> None:
+    found["slopes"] = [stage.slopes[at:] for stage, at in zip(stages, since, strict=True)]
+    found["intercepts"] = [stage.intercepts[at:] for stage, at in zip(stages, since, strict=True)]
+    found["iterations"] = [stage.iterations[at:] for stage, at in zip(stages, since, strict=True)]
+    found["starts"] = [stage.starts for stage in stages]
+    found["bases"] = [stage.bases for stage in stages]
+    now = {name: [getattr(stage, name) for stage in stages] for name in _COUNTS}
+    then = {name: [getattr(old, name, None) for old in olds] for name in _COUNTS}
+    _add_counts(found, "", now, then, since)
+
+
+def _add_vertices(found: dict[str, list[Array]], kept: list[Arrays], olds: Olds, since: list[int]) -> None:
+    for name in _VERTICES:
+        pairs = zip(kept, since, strict=True)
+        if name in _BY_COLUMN:
+            found[f"kept {name}"] = [vertices[name][:, at:].T for vertices, at in pairs]
+        else:
+            found[f"kept {name}"] = [vertices[name][at:] for vertices, at in pairs]
+    then = [old.vertices["last_used"] if old and old.vertices else None for old in olds]
+    _add_counts(found, "kept ", {"last_used": [v["last_used"] for v in kept]}, {"last_used": then}, since)
+
+
+def _add_counts(
+    found: dict[str, list[Array]],
+    kind: str,
+    now: dict[str, list[Array]],
+    then: dict[str, list[Array | None]],
+    since: list[int],
+) -> None:
+    """Of the old rows of all stages, one after the other, those that changed: where, and to what. And all new rows."""
+    olds, changed = {}, np.zeros(sum(since), bool)
+    for name, arrays in now.items():
+        if changed.size:
+            pairs = zip(arrays, then[name], since, strict=True)
+            both = [(array[:at], old) for array, old, at in pairs if old is not None and at]
+            olds[name] = np.concatenate([array for array, _ in both])
+            changed |= olds[name] != np.concatenate([old for _, old in both])
+        found[f"{kind}new {name}"] = [array[at:].astype(np.int32) for array, at in zip(arrays, since, strict=True)]
+    places = np.flatnonzero(changed)
+    found[f"{kind}at"] = [places.astype(np.int32)]
+    for name, values in olds.items():
+        found[f"{kind}{name}"] = [values[places].astype(np.int32)]
 
 
 def assemble(chain: Sequence[Content]) -> TrainingState:
     """The state of the last of these, the first of which holds a whole one, and each other what came since.
 
-    Raises ValueError, KeyError or TypeError where they do not fit together.
+    Raises ValueError, KeyError, TypeError or IndexError where they do not fit together.
     """
     last = chain[-1].header
-    stages, chunks = range(int(last["stages"])), _Chunks()
+    if chain[0].header["since"]["iteration"] != 0 or any(
+        later.header["since"]["iteration"] != earlier.header["iteration"] for earlier, later in pairwise(chain)
+    ):
+        raise ValueError("it does not follow what is before it")
+    cuts, kept, visited = _Rows(""), _Rows("kept "), [list[Array]() for _ in last["cuts"]]
     for content in chain:
-        chunks.add(content)
-    rows = chunks.joined("records").tolist()
-    fresh = chain[-1].arrays
+        header = content.header
+        cuts.add(content, _cut_widths(header), [shape[0] for shape in header["cuts"]], header["since"]["cuts"])
+        numbers = [extent[1] for extent in header["keeps"]]
+        kept.add(content, _vertex_widths(header), numbers, header["since"]["vertices"])
+        for t, states in enumerate(visited):
+            states += _split(content, f"{t} visited")
+    places = {int(extent[0]): place for place, extent in enumerate(last["keeps"])}
+    records = np.concatenate([content.arrays["records"] for content in chain]).reshape(-1, len(_RECORD)).tolist()
     return TrainingState(
         iteration=int(last["iteration"]),
         seconds=float(last["seconds"]),
         records=[
             IterationRecord(**{name: kind(value) for (name, kind), value in zip(_RECORD.items(), row, strict=True)})
-            for row in rows
+            for row in records
         ],
-        bounds=chunks.joined("bounds").tolist(),
-        exact=chunks.joined("exact").tolist(),
+        bounds=np.concatenate([content.arrays["bounds"] for content in chain]).tolist(),
+        exact=np.concatenate([content.arrays["exact"] for content in chain]).tolist(),
         questioned=bool(last["questioned"]),
         statistics=SolverStatistics(**last["statistics"]),
         picks=int(last["picks"]),
         exact_from=None if last["exact_from"] is None else int(last["exact_from"]),
-        passes=tuple(_split(fresh, "passes")),
-        visited=[chunks.visited(t) for t in stages],
-        stages=tuple(_stage(t, chunks, fresh, last) for t in stages),
+        passes=tuple(_split(chain[-1], "passes")),
+        visited=visited,
+        stages=tuple(_stage(t, cuts, kept, places.get(t), chain[-1]) for t in range(len(visited))),
     )
 
 
-class _Chunks:
-    """What the contents of a chain append, by name."""
-
-    def __init__(self) -> None:
-        self._arrays: dict[str, list[Array]] = {}
-        self._visited: dict[int, list[Array]] = {}
-
-    def add(self, content: Content) -> None:
-        header, arrays = content.header, content.arrays
-        since = header["since"]
-        for name in ("records", "bounds", "exact"):
-            if self._length(name) != int(since["iteration"]) and name != "exact":
-                raise ValueError(f"{name} do not begin where those before them end")
-            self._arrays.setdefault(name, []).append(arrays[name])
-        for t in range(int(header["stages"])):
-            self._visited.setdefault(t, []).extend(_split(arrays, f"{t} visited"))
-            self._append(t, _CUTS, "", arrays, int(since["cuts"][t]))
-            if header["keeps"][t]:
-                self._append(t, _VERTICES, "kept ", arrays, int(since["vertices"][t]))
-
-    def _append(self, t: int, names: tuple[str, ...], kind: str, arrays: dict[str, Array], since: int) -> None:
-        for name in names:
-            whole = f"{t} {kind}{name}"
-            if since == 0:
-                self._arrays[whole] = []
-            if self._length(whole) != since:
-                raise ValueError(f"{whole} do not begin where those before them end")
-            self._arrays[whole].append(arrays[whole])
-
-    def _length(self, name: str) -> int:
-        return sum(len(array) for array in self._arrays.get(name, []))
-
-    def joined(self, name: str) -> Array:
-        return np.concatenate([array for array in self._arrays[name] if len(array)] or self._arrays[name][:1])
-
-    def visited(self, t: int) -> list[Array]:
-        return [array.copy() for array in self._visited[t]]
+def _split(content: Content, name: str) -> list[Array]:
+    shapes = content.header["lists"].get(name, [])
+    return _cut_up(content.arrays[name], shapes) if shapes else []
 
 
-def _split(arrays: dict[str, Array], name: str) -> list[Array]:
-    if name not in arrays:
-        return []
-    whole, lengths = arrays[name], arrays[f"{name} lengths"]
-    if int(lengths.sum()) != len(whole):
-        raise ValueError(f"{name} are not as many as their lengths say")
-    return [part.copy() for part in np.split(whole, np.cumsum(lengths)[:-1])]
+def _cut_up(flat: Array, shapes: Sequence[Sequence[int]]) -> list[Array]:
+    """Arrays of these shapes, that stand one after the other."""
+    ends = np.cumsum([0, *(int(np.prod(shape)) for shape in shapes)]).tolist()
+    if ends[-1] != flat.size:
+        raise ValueError("there are not as many numbers as there should be")
+    return [flat[a:b].reshape(shape).copy() for (a, b), shape in zip(pairwise(ends), shapes, strict=True)]
 
 
-def _stage(t: int, chunks: _Chunks, fresh: dict[str, Array], header: dict[str, Any]) -> StageState:
-    vertices = {}
-    if header["keeps"][t]:
-        for name in _VERTICES:
-            array = chunks.joined(f"{t} kept {name}")
-            vertices[name] = array.T if name in _BY_COLUMN else array
-        vertices["last_used"] = fresh[f"{t} kept last_used"].copy()
-        vertices["evictions"] = np.array(int(header["evictions"][t]))
-    cuts = {name: chunks.joined(f"{t} {name}") for name in _CUTS}
+def _cut_widths(header: dict[str, Any]) -> dict[str, list[tuple[int, ...]]]:
+    return {
+        "slopes": [(int(shape[1]),) for shape in header["cuts"]],
+        "intercepts": [() for _ in header["cuts"]],
+        "iterations": [() for _ in header["cuts"]],
+    }
+
+
+def _vertex_widths(header: dict[str, Any]) -> dict[str, list[tuple[int, ...]]]:
+    extents = header["keeps"]
+    return {
+        "levels": [(int(extent[2]),) for extent in extents],
+        "slopes": [(int(extent[3]),) for extent in extents],
+        "status": [(int(extent[4]),) for extent in extents],
+        "tight": [(int(extent[3]) + 1,) for extent in extents],
+    }
+
+
+class _Rows:
+    """What stages have rows of (cuts, or kept vertices), as they grow along a chain. kind: before the arrays' names."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self.rows: dict[str, list[Array]] = {}
+        self.counts: dict[str, list[Array]] = {}
+
+    def add(
+        self, content: Content, widths: dict[str, list[tuple[int, ...]]], size: list[int], since: list[int]
+    ) -> None:
+        if not size:
+            return
+        new = [end - at for end, at in zip(size, since, strict=True)]
+        for name, wide in widths.items():
+            shapes = [(count, *width) for count, width in zip(new, wide, strict=True)]
+            fresh = _cut_up(content.arrays[self._kind + name], shapes)
+            known = self.rows.get(name, [array[:0] for array in fresh])
+            self.rows[name] = [_joined(*given) for given in zip(known, fresh, since, strict=True)]
+        at = content.arrays[f"{self._kind}at"]
+        for name in ("last_used",) if self._kind else _COUNTS:
+            fresh = _cut_up(content.arrays[f"{self._kind}new {name}"].astype(np.int64), [(count,) for count in new])
+            known = self.counts.get(name, [array[:0] for array in fresh])
+            before = np.concatenate([array[:count] for array, count in zip(known, since, strict=True)])
+            if at.size:
+                before[at] = content.arrays[self._kind + name]
+            olds = _cut_up(before, [(count,) for count in since])
+            self.counts[name] = [np.concatenate(pair) for pair in zip(olds, fresh, strict=True)]
+
+
+def _joined(known: Array, fresh: Array, since: int) -> Array:
+    if len(known) < since:
+        raise ValueError("rows do not begin where those before them end")
+    return np.concatenate([known[:since], fresh])
+
+
+def _stage(t: int, cuts: _Rows, kept: _Rows, place: int | None, last: Content) -> StageState:
+    vertices: Arrays = {}
+    if place is not None:
+        vertices = {name: rows[place].T if name in _BY_COLUMN else rows[place] for name, rows in kept.rows.items()}
+        vertices["last_used"] = kept.counts["last_used"][place]
+        vertices["evictions"] = np.array(int(last.header["keeps"][place][5]))
+    bases = [tuple(shape[2:]) for shape in last.header["cuts"]]
     return StageState(
-        **cuts, **{name: fresh[f"{t} {name}"].copy() for name in (*_COUNTS, "starts", "bases")}, vertices=vertices
+        **{name: rows[t] for name, rows in cuts.rows.items()},
+        active=cuts.counts["active"][t].astype(bool),
+        last_active=cuts.counts["last_active"][t],
+        times_active=cuts.counts["times_active"][t],
+        starts=_cut_up(last.arrays["starts"], [shape[:1] for shape in bases])[t],
+        bases=_cut_up(last.arrays["bases"], bases)[t],
+        vertices=vertices,
     )

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from cobre.engine.checkpoint_file import write
-from cobre.engine.checkpoint_parts import Extent, parts
+from cobre.engine.checkpoint_parts import parts
 from cobre.errors import IOError
 from cobre.sddp.continuing import Checkpointing
 from cobre.sddp.state import TrainingState
@@ -32,7 +32,7 @@ Keep = Callable[[TrainingState], object]
 log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"iteration-(\d{6,})\.checkpoint")
-_LONGEST = 32  # files in a chain
+_LONGEST = 50  # files in a chain
 _PATIENCE = 5.0  # seconds that whoever wrote last may take to be gone
 
 
@@ -127,7 +127,7 @@ class CheckpointWriter:
         self._latest: TrainingState | None = None
         self._due: TrainingState | None = None
         self._ending = False
-        self._reached: Extent | None = None  # of what the latest file stands for
+        self._reached: TrainingState | None = None  # that of the latest file
         self._digest: str | None = None  # of that file
         self._chain: list[Path] = []
         self._sizes: list[int] = []
@@ -198,7 +198,7 @@ class CheckpointWriter:
         path = self._plan.folder / f"iteration-{state.iteration:06d}.checkpoint"
         compress = self._plan.checkpointing.compress
         digest, size = write(path, header, arrays, compress=compress, folder=self._folder)
-        self._reached, self._digest = Extent.of(state), digest
+        self._reached, self._digest = state, digest
         if whole:
             self._drop_former(path)
             self._sizes = []
