@@ -13,11 +13,13 @@ from cobre.errors import ValidationError
 from cobre.hydro.diagnostics import Findings
 from cobre.hydro.files import report_schema_error
 from cobre.hydro.schema_config import (
+    AUTO_PASSES,
     BoundStallingRule,
     ByNode,
     ConfigFile,
     DominationMethod,
     DynamicMethod,
+    EnumeratedTree,
     IterationLimitRule,
     Level1Method,
     LimitedMemoryMethod,
@@ -56,6 +58,8 @@ CONFIG_FILE = "config.json"
 SETTINGS = "settings"
 _DEFAULT_SEED = 42
 _DEFAULT_SCENARIOS = 2000
+_PAIRS, _FEWEST, _MOST = 240, 4, 32  # of trial points and openings at a stage, and forward passes, where it is "auto"
+_OPENINGS = 15  # where it is not known how many there are
 _TAGS = ("method", "type", "source")
 
 
@@ -146,7 +150,7 @@ def training_settings(config: ConfigFile, findings: Findings, openings: int | No
     selection = training.selection
     try:
         return TrainingSettings(
-            passes=Sampled(selection.forward_passes) if isinstance(selection, SampledPasses) else Enumerated(),
+            passes=_passes(selection, openings),
             stopping=tuple(_rule(rule) for rule in training.stopping_rules),
             stopping_mode=training.stopping_mode,
             seed=_seed(config),
@@ -163,6 +167,19 @@ def training_settings(config: ConfigFile, findings: Findings, openings: int | No
         field = "training.stopping_rules"
         findings.error(error.kind, CONFIG_FILE, error.message, field=field)  # type: ignore[arg-type]
         return None
+
+
+def _passes(selection: SampledPasses | EnumeratedTree, openings: int | None) -> Sampled | Enumerated:
+    """``auto``: as many as give a stage some 240 pairs of trial point and opening, at least 4 and at most 32.
+
+    With fewer, what is done once a stage and iteration weighs more; with more, cuts come from trial points that an
+    earlier iteration's cuts would have moved (docs/reuse.md has the measurements).
+    """
+    if not isinstance(selection, SampledPasses):
+        return Enumerated()
+    if selection.forward_passes == AUTO_PASSES:
+        return Sampled(max(_FEWEST, min(_MOST, _PAIRS // (openings or _OPENINGS))))
+    return Sampled(selection.forward_passes)
 
 
 def _unit(config: ConfigFile, openings: int | None) -> int | None:

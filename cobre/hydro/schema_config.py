@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator
 
 from cobre.hydro.schema import Amount, Count, Document, File, Positive
 
 __all__ = [
+    "AUTO_PASSES",
     "BoundStallingRule",
     "ByNode",
     "ConfigFile",
     "DominationMethod",
     "DynamicMethod",
+    "EnumeratedTree",
     "FileOpenings",
     "IterationLimitRule",
     "Level1Method",
@@ -32,9 +34,16 @@ Year = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
+AUTO_PASSES = 0  # what "auto", which is no part of the format, becomes
+
+
+def _number_or_auto(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    return AUTO_PASSES if value == "auto" else check(value)
+
+
 class SampledPasses(Document):
     method: Literal["sampled"]
-    forward_passes: Frequency
+    forward_passes: Annotated[Frequency, WrapValidator(_number_or_auto)]
 
 
 class SampledScenarios(Document):

@@ -186,3 +186,17 @@ def test_the_given_dictionaries_are_left_as_they_were() -> None:
     parse_config(data, overrides, Findings())
     assert data == CONFIG
     assert overrides == {"training": {"selection": {"forward_passes": 9}}}
+
+
+def test_the_reuse_of_dual_vertices_is_set() -> None:
+    found = settings({"training.dual_reuse": {"mode": "adaptive", "kept_vertices": 70, "kept_megabytes": 2}})
+    assert (found.dual_reuse, found.kept_vertices, found.kept_vertices_bytes) == ("adaptive", 70, 2 << 20)
+    assert settings({}).dual_reuse == "auto"
+    assert only({"training.dual_reuse.mode": "sometimes"}).kind == "InvalidEnum"
+
+
+def test_forward_passes_are_chosen_from_the_number_of_openings() -> None:
+    auto = {"training.selection.forward_passes": "auto"}
+    passes = [settings(auto, openings).passes for openings in (5, 10, 20, 200, None)]
+    assert passes == [Sampled(count) for count in (32, 24, 12, 4, 16)]
+    assert only({"training.selection.forward_passes": "many"}).field == "training.selection.forward_passes"
