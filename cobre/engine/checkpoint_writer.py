@@ -38,11 +38,15 @@ _PATIENCE = 5.0  # seconds that whoever wrote last may take to be gone
 
 @dataclass(frozen=True)
 class CheckpointPlan:
-    """Where checkpoints go, when, and what they say of the run: see ``cobre.engine.checkpoint.identity``."""
+    """Where checkpoints go, when, and what they say of the run: see ``cobre.engine.checkpoint.identity``.
+
+    share: of a processor's time that writing them may take; beyond that, only the latest of those that are due is.
+    """
 
     folder: Path
     checkpointing: Checkpointing
     identity: dict[str, Any]
+    share: float = 0.01
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
@@ -116,9 +120,9 @@ def keeping(plan: CheckpointPlan | None, keep: Keep | None = None) -> Iterator[K
 class CheckpointWriter:
     """Writes the states that it is given when they are due; leaving its block writes the last one, due or not.
 
-    One is written at a time: what becomes due meanwhile waits, and only the latest of it. A checkpoint that cannot be
-    written is a warning in the log, and the training goes on. Entering the block raises cobre's IOError where the
-    folder cannot be made or another run writes there.
+    One is written at a time: what becomes due meanwhile, or before writing has its share of time again, waits, and only
+    the latest of it. A checkpoint that cannot be written is a warning in the log, and the training goes on. Entering
+    the block raises cobre's IOError where the folder cannot be made or another run writes there.
     """
 
     def __init__(self, plan: CheckpointPlan) -> None:
@@ -126,7 +130,8 @@ class CheckpointWriter:
         self._changed = threading.Condition()
         self._latest: TrainingState | None = None
         self._due: TrainingState | None = None
-        self._ending = False
+        self._ending = threading.Event()
+        self._rest = 0.0  # until then, by time.monotonic()
         self._reached: TrainingState | None = None  # that of the latest file
         self._digest: str | None = None  # of that file
         self._chain: list[Path] = []
@@ -161,7 +166,7 @@ class CheckpointWriter:
 
     def __exit__(self, *_: object) -> None:
         with self._changed:
-            self._ending = True
+            self._ending.set()
             self._due = self._latest
             self._changed.notify()
         try:
@@ -174,7 +179,9 @@ class CheckpointWriter:
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._due is not None or self._ending)
+                self._changed.wait_for(lambda: self._due is not None or self._ending.is_set())
+            self._ending.wait(max(0.0, self._rest - time.monotonic()))
+            with self._changed:
                 state, self._due = self._due, None
             if state is None:
                 return
@@ -182,10 +189,12 @@ class CheckpointWriter:
                 self._try(state)
 
     def _try(self, state: TrainingState) -> None:
+        began = time.thread_time()
         try:
             self._write(state)
         except Exception as error:  # a full disk, or too little memory for one more copy: hours of work go on
             log.warning("the checkpoint of iteration %d could not be written: %s", state.iteration, error)
+        self._rest = time.monotonic() + (time.thread_time() - began) / self._plan.share
 
     def _write(self, state: TrainingState) -> None:
         whole = self._digest is None or len(self._sizes) >= _LONGEST or sum(self._sizes[1:]) > self._sizes[0]
