@@ -14,6 +14,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Wider registers where the processor has them: loops over elements only, whose bits do not depend on the width. */
+#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__)
+#define WIDE __attribute__((target_clones("avx2", "default")))
+#else
+#define WIDE
+#endif
+
 enum { LOWER = 0, BASIC = 1, UPPER = 2, ZERO = 3 };
 enum { OPTIMAL = 0, BOUND = 1, LOST = 2 };
 
@@ -127,7 +134,7 @@ static void slot_row(const form_t *f, const pool_t *pool, int64_t id, double *co
 }
 
 /* Gauss and Jordan, with the largest entry of a column as its pivot; w->matrix is used up. 0 where it is singular. */
-static int invert(walk_t *w) {
+WIDE static int invert(walk_t *w) {
     int64_t wide = w->f->wide;
     double *a = w->matrix, *b = w->inverse, largest = 0.0;
     for (int64_t i = 0; i < wide * wide; i++) {
@@ -190,7 +197,7 @@ static int take_up(walk_t *w, const int8_t *status, const int64_t *tight) {
 }
 
 /* row = combination of all rows, slots' and slacks' entries included. */
-static void combine(const walk_t *w, const double *weights, double *row) {
+WIDE static void combine(const walk_t *w, const double *weights, double *row) {
     const form_t *f = w->f;
     int64_t m = f->m, n = f->n, s = f->s;
     memset(row, 0, (size_t)n * sizeof(double));
@@ -252,7 +259,7 @@ static double allowed(const form_t *f, double cost_to_go) {
 }
 
 /* The cut that a solution (scaled, s + 1) violates most, -1 for none. */
-static int64_t most_violated(
+WIDE static int64_t most_violated(
     const form_t *f, const pool_t *pool, const double *outgoing, const int64_t *cuts, double *heights
 ) {
     int64_t size = pool->size, worst = -1;
@@ -387,7 +394,7 @@ static int64_t find_entering(walk_t *w, double sign, double slope) {
 }
 
 /* One pivot; 0 where there is none: then the LP has no solution, or numbers have run out. */
-static int pivot_once(walk_t *w, int64_t leaving, double short_by) {
+WIDE static int pivot_once(walk_t *w, int64_t leaving, double short_by) {
     const form_t *f = w->f;
     int64_t m = f->m, n = f->n, s = f->s, wide = f->wide, entering, out = w->basic[leaving];
     double sign = short_by > 0.0 ? 1.0 : -1.0, *line = w->inverse + leaving * wide, pivot, step, dual, from;
@@ -496,7 +503,7 @@ int64_t cobre_affine(
 }
 
 /* The best kept vertex of each of r pairs, its value, and whether its basis is optimal there; then outgoing, scaled. */
-int64_t cobre_prove(
+WIDE int64_t cobre_prove(
     const form_t *f, const pool_t *pool, const kept_t *kept, int64_t points, const double *states, int64_t count,
     const int64_t *openings, const int64_t *point, const double *sides, int64_t *vertex, double *value,
     uint8_t *proved, double *outgoing

@@ -156,6 +156,7 @@ class SmallLP:
         )  # fmt: skip
 
         self._kept: tuple[FloatArray, _Kept] | None = None
+        self._pool: tuple[CutPool, int, _Pool, tuple[FloatArray, ...]] | None = None
         self.slack_status = self._slack_status(template)
 
     @staticmethod
@@ -181,8 +182,7 @@ class SmallLP:
         )
         keep = np.ascontiguousarray(status), np.ascontiguousarray(tight)
         outs = (found.base, found.gain, found.low, found.high, found.place, found.still)
-        with _Shown(pool) as shown:
-            self._call(self._library.cobre_affine, shown, count, *keep, *outs)
+        self._call(self._library.cobre_affine, pool, count, *keep, *outs)
         return found
 
     def prove(
@@ -201,11 +201,10 @@ class SmallLP:
         )
         table = self._table(kept)
         ins = (np.ascontiguousarray(states), np.ascontiguousarray(openings), np.ascontiguousarray(points), sides)
-        with _Shown(pool) as shown:
-            self._call(
-                self._library.cobre_prove, shown, byref(table), states.shape[0], ins[0], count, *ins[1:],
-                found.vertices, found.values, found.proved, found.outgoing,
-            )  # fmt: skip
+        self._call(
+            self._library.cobre_prove, pool, byref(table), states.shape[0], ins[0], count, *ins[1:],
+            found.vertices, found.values, found.proved, found.outgoing,
+        )  # fmt: skip
         return found
 
     def _table(self, kept: Any) -> _Kept:
@@ -230,33 +229,27 @@ class SmallLP:
             tight=np.array(tight, np.int64, order="C"),
         )
         sides = np.ascontiguousarray(sides)
-        with _Shown(pool) as shown:
-            self._call(
-                self._library.cobre_walk, shown, count, found.status, found.tight, sides, most,
-                found.outcome, found.pivots, found.objective, found.outgoing, found.duals,
-            )  # fmt: skip
+        self._call(
+            self._library.cobre_walk, pool, count, found.status, found.tight, sides, most,
+            found.outcome, found.pivots, found.objective, found.outgoing, found.duals,
+        )  # fmt: skip
         return found
 
-    def _call(self, function: Any, shown: _Pool, *arguments: Any) -> None:
+    def _call(self, function: Any, pool: CutPool, *arguments: Any) -> None:
         given = [item.ctypes.data if isinstance(item, np.ndarray) else item for item in arguments]
-        if function(byref(self._form), byref(shown), *given):
+        if function(byref(self._form), byref(self._shown(pool)), *given):
             raise MemoryError("no memory for the small LPs of a stage")
 
+    def look_again(self) -> None:
+        """Other cuts of a pool may be active now."""
+        self._pool = None
 
-class _Shown:
-    """The cuts of a pool as the kernel sees them; those that are not active are passed over."""
-
-    def __init__(self, pool: CutPool) -> None:
-        self._pool = pool
-
-    def __enter__(self) -> _Pool:
-        pool = self._pool
-        self._shown = np.where(pool.active, pool.intercepts, -np.inf)
-        slopes, by_state, intercepts = pool.tables()
-        return _Pool(
-            size=pool.size, room=intercepts.size, slopes=slopes.ctypes.data, by_state=by_state.ctypes.data,
-            intercepts=intercepts.ctypes.data, shown=self._shown.ctypes.data,
-        )  # fmt: skip
-
-    def __exit__(self, *error: object) -> None:
-        del self._shown
+    def _shown(self, pool: CutPool) -> _Pool:
+        """The cuts of a pool as the kernel sees them; those that are not active are passed over."""
+        if self._pool is None or self._pool[0] is not pool or self._pool[1] != pool.size:
+            shown = np.where(pool.active, pool.intercepts, -np.inf)
+            arrays = (*pool.tables(), shown)
+            named = zip(("slopes", "by_state", "intercepts", "shown"), arrays, strict=True)
+            table = _Pool(size=pool.size, room=arrays[2].size, **{name: array.ctypes.data for name, array in named})
+            self._pool = pool, pool.size, table, arrays
+        return self._pool[2]

@@ -100,6 +100,8 @@ class Reuse:
         self.vertices.evict()
         if self.small is None:
             self._fit_cuts()
+        else:
+            self.small.look_again()
         if self._first is None and not self.vertices.size and (self.small is None or self.small.slack_status is None):
             self._first = self._solved_first()
 
