@@ -23,9 +23,10 @@ from cobre.sddp.hot_solves import Solved, Starts, solve_each
 from cobre.sddp.kernel import OPTIMAL, Proofs, SmallLP, Walked, kernel_is_there
 from cobre.sddp.model import StageModel
 from cobre.sddp.risk import FloatArray
+from cobre.sddp.template import Template
 from cobre.sddp.vertices import Fresh, Vertices
 
-__all__ = ["FRESH", "Answers", "Picks", "Reuse"]
+__all__ = ["FRESH", "Answers", "Picks", "Reuse", "is_small"]
 
 IntArray = NDArray[np.int64]
 Bases = tuple[NDArray[np.int8], IntArray]
@@ -36,6 +37,11 @@ _LARGEST = 1 << 16  # numbers in one basis's rows, from which on the kernel's de
 _PIVOTS = 1000  # after which the kernel gives a solve up
 FRESH, NONE = -1, -2  # instead of a vertex's place
 _VIOLATED, _FEASIBLE = 1e-10, 1e-9  # of a cut, relative; of a scaled row (those of kernel.c)
+
+
+def is_small(template: Template) -> bool:
+    """Whether the kernel solves this LP."""
+    return kernel_is_there() and template.dense_size() <= _LARGEST
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,8 +94,7 @@ class Reuse:
         scaling = stage.lp.scaling
         self._watched = template.watched
         self._watched_scale = np.append(scaling.column[stage.stage.outgoing], 1.0 / scaling.cost)
-        small = kernel_is_there() and template.dense_size() <= _LARGEST
-        self.small = SmallLP(template, self._watched_scale) if small else None
+        self.small = SmallLP(template, self._watched_scale) if is_small(template) else None
         self.vertices = Vertices(stage.stage, self.small, most)
         self.picks: int | None = None
         self.risen, self.solved = 0.0, 0

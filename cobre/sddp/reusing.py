@@ -7,7 +7,7 @@ import logging
 import numpy as np
 
 from cobre.sddp.model import Model, StageModel
-from cobre.sddp.reuse import Reuse
+from cobre.sddp.reuse import Reuse, is_small
 from cobre.sddp.risk import FloatArray
 from cobre.sddp.settings import Dynamic, SolverProfile, TrainingSettings
 from cobre.sddp.stopping import IterationLimit
@@ -58,8 +58,9 @@ def _most(stage: StageModel, settings: TrainingSettings, stages: int) -> int:
     template = stage.lp.template()
     rows, columns = map(int, template.matrix.shape)
     states = stage.stage.states
-    wide = rows + states + 2
-    floats = len(stage.stage.openings) + 4 * states + wide * (3 + int(template.moving.size))
+    floats = len(stage.stage.openings) + 3 * states + 2
+    if is_small(template):  # what proves a basis optimal
+        floats += (rows + states + 2) * (3 + int(template.moving.size)) + 2 * states + 2
     share = settings.kept_vertices_bytes // stages
     return min(settings.kept_vertices, max(_LEAST, share // (8 * floats + rows + columns)))
 
