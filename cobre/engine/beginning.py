@@ -53,10 +53,7 @@ def beginning(
     if resume is None and policy.mode == "resume":
         resume = _earlier(policy, output)
     if resume is not None:
-        file = find(resume)
-        state = resumed(file, run, training)
-        log.info("going on after iteration %d, from %s", state.iteration, file)
-        return state, plan
+        return resumed(resume, run, training), plan
     if policy.mode == "warm_start":
         return _warm(problem, _earlier(policy, output)), plan
     return None, plan
@@ -88,7 +85,7 @@ def _policy_at(path: Path) -> Policy:
                 suggestion="train the policy here, and give its folder",
             )
     if path.exists():
-        return policy_of(find(path))
+        return policy_of(path)
     raise IOError(
         f"there is no policy to begin with in {path}",
         kind="PolicyUnreadable",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
@@ -26,6 +27,8 @@ from cobre.sddp.state import TrainingState
 from cobre.sddp.stopping import IterationLimit
 
 __all__ = ["CHECKPOINTS", "find", "identity", "policy_of", "resumed"]
+
+log = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
 _STOPPING = ("stopping", "stopping_mode")
@@ -74,20 +77,21 @@ def find(path: Path) -> Path:
 
 
 def resumed(path: Path, run: Mapping[str, Any], settings: TrainingSettings) -> TrainingState:
-    """The state in a checkpoint's file, to go on from. run: the ``identity`` of the run that does.
+    """The state in the checkpoint that ``find`` finds, to go on from. run: the ``identity`` of the run that does.
 
     Stopping rules may be others than they were, as long as nothing that was done depends on them. Raises cobre's
-    IOError (CheckpointDamaged: its ``context`` names the latest earlier one that is whole; Busy), ValidationError
-    (CheckpointForeign: of other inputs, settings or versions; NothingToDo).
+    IOError (CheckpointMissing; CheckpointDamaged: its ``context`` names the latest earlier one that is whole; Busy),
+    ValidationError (CheckpointForeign: of other inputs, settings or versions; NothingToDo).
     """
-    was, state = _read(path, run)
+    path, was, state = _read(path, run)
+    log.info("going on after iteration %d, from %s", state.iteration, path)
     _check_stopping(path, was, run, settings, state)
     return state
 
 
 def policy_of(path: Path) -> Policy:
-    """The cuts in a checkpoint's file, as a policy. Raises cobre's IOError (CheckpointDamaged, Busy)."""
-    was, state = _read(path)
+    """The cuts in the checkpoint that ``find`` finds, as a policy. Raises cobre's IOError as ``resumed`` does."""
+    _, was, state = _read(path)
     sign = 1.0 if was["sense"] == "min" else -1.0
     stages = tuple(
         StageCuts(sign * stage.intercepts, sign * stage.slopes, stage.active, stage.iterations, 0.0)
@@ -97,9 +101,10 @@ def policy_of(path: Path) -> Policy:
     return Policy(stages, names, was["sense"], str(was["problem"]), str(was["name"]), state.iteration, bound)
 
 
-def _read(path: Path, run: Mapping[str, Any] | None = None) -> tuple[dict[str, Any], TrainingState]:
-    """What the checkpoint says of its run, which is to be ``run``, and its state."""
-    with locked(path.parent):
+def _read(path: Path, run: Mapping[str, Any] | None = None) -> tuple[Path, dict[str, Any], TrainingState]:
+    """The file of the checkpoint, what it says of its run, which is to be ``run``, and its state."""
+    with locked(find(path).parent):
+        path = find(path)  # again: whoever had it locked may have written since
         try:
             chain = _chain(path)
         except Unreadable as error:
@@ -108,7 +113,7 @@ def _read(path: Path, run: Mapping[str, Any] | None = None) -> tuple[dict[str, A
         if run is not None:
             _check(path, was, run)
         try:
-            return was, assemble(chain)
+            return path, was, assemble(chain)
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise _damaged(path, Unreadable("foreign", f"its parts do not fit together ({error})")) from error
 
@@ -173,7 +178,9 @@ def _check(path: Path, was: Mapping[str, Any], run: Mapping[str, Any]) -> None:
         differs, faults = "versions", _differences(was.get("versions"), run["versions"])
     elif was.get("problem") != run["problem"]:
         differs = "inputs"
-        faults = [f"{name} has changed" for name in _changed(was.get("inputs"), run["inputs"])] or ["other numbers"]
+        faults = [f"{name} has changed" for name in _changed(was.get("inputs"), run["inputs"])]
+        faults += _differences(_without_stopping(was.get("settings")), _without_stopping(run["settings"]))
+        faults = faults or ["other numbers"]
     elif _without_stopping(was.get("settings")) != _without_stopping(run["settings"]):
         differs = "settings"
         faults = _differences(_without_stopping(was.get("settings")), _without_stopping(run["settings"]))
