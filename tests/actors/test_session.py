@@ -261,7 +261,7 @@ def test_progress_and_times() -> None:
         assert session.state == "ready"
     assert threads == {threading.current_thread()}
     stages = [word[1] for word in heard if word[0] == "slow"]
-    assert stages[:2] == ["starting", "loading"]
+    assert list(dict.fromkeys(stages))[:2] == ["starting", "loading"]  # said again where that takes long
     assert stages.count("connecting") >= 3  # its own word, that again after 1.5 s, and ours
     assert stages[-1] == "ready"
     assert ("slow", "connecting", 0.25, "a quarter") in heard
