@@ -414,10 +414,10 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
 
 def test_a_run_that_is_killed_whole_goes_on_with_other_workers(cli: Cli, tmp_path: Path) -> None:
     thermals = (thermal(0, most=50.0, cost=20.0), thermal(1, most=80.0, cost=90.0))
-    files = case_files(stages=3, openings=4, hydros=(hydro(3),), thermals=thermals, inflow_std=8.0, iterations=12)
+    files = case_files(stages=3, openings=4, hydros=(hydro(3),), thermals=thermals, inflow_std=8.0, iterations=10)
     case = write_case(tmp_path / "brook", files)
     every = ("--set", "policy.checkpointing.enabled=true", "--set", "policy.checkpointing.interval_iterations=1")
-    slow = ("--set", "training.selection.forward_passes=300")
+    slow = ("--set", "training.selection.forward_passes=150")
     out = tmp_path / "out"
     process = start("run", case, "-o", out, "--workers", "2", *every, *slow)
     while not checkpoints_in(out / "checkpoints"):
