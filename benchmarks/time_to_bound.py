@@ -64,7 +64,11 @@ def theirs(options: argparse.Namespace, seed: int, iterations: int) -> Trace:
     with tempfile.TemporaryDirectory() as folder:
         command = [str(options.oracle), "run", str(Path(options.case).resolve()), f"{folder}/out"]
         command += ["--threads", str(options.workers), *(part for setting in settings for part in ("--set", setting))]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, timeout=options.timeout)
+        # its package has our name: nothing may lead it here
+        alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, cwd=folder, timeout=options.timeout, env=alone
+        )
     if done.returncode:
         sys.exit(done.stderr or done.stdout)
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
