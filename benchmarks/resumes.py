@@ -47,7 +47,7 @@ PLACES = [("local", 1), *((backend, workers) for backend in ("shm", "tcp") for w
 
 def child(out: str, backend: str, workers: str, share: str) -> None:
     """One attempt at the training."""
-    beginning.CheckpointPlan = partial(CheckpointPlan, share=float(share))  # type: ignore[attr-defined]
+    beginning.CheckpointPlan = partial(CheckpointPlan, share=float(share))  # type: ignore[attr-defined,assignment]
     path = Path(out)
     resume = path if checkpoints_in(path / "checkpoints") else None
     problem, settings = cascade(stages=6, openings=10), SETTINGS | CHECKPOINTS

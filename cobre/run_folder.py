@@ -69,7 +69,8 @@ class RunFolder:
         with new_directory(self.path / "policy") as part:
             policy.write(part)
         with new_directory(self.path / "training") as part:
-            _write(_convergence(outcome.records), part / "convergence.parquet")
+            begun = sum(int(np.count_nonzero(pool.iterations == 0)) for pool in outcome.cuts)
+            _write(_convergence(outcome.records, begun), part / "convergence.parquet")
             _write(_timing(outcome.records), part / "timing" / "iterations.parquet")
         last = outcome.records[-1]
         described = described | {
@@ -172,12 +173,13 @@ def _write(table: pa.Table, path: Path) -> None:
     pq.write_table(table, path, compression="zstd")
 
 
-def _convergence(records: list[IterationRecord]) -> pa.Table:
+def _convergence(records: list[IterationRecord], begun: int) -> pa.Table:
+    """begun: how many cuts the training began with."""
     import pyarrow as pa
 
     active = np.array([r.cuts_active for r in records], np.int64)
     added = np.array([r.cuts_added for r in records], np.int64)
-    removed = np.concatenate([[0], active[:-1]]) + added - active
+    removed = np.concatenate([[begun], active[:-1]]) + added - active
     return pa.table(
         {
             "iteration": pa.array([r.iteration for r in records], pa.int32()),
