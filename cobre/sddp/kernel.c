@@ -57,9 +57,10 @@ typedef struct {
     const double *slopes; /* s x room */
     const int8_t *status; /* room x (n + m) */
     const int64_t *tight; /* room x (s + 1) */
-    const double *base, *gain, *low, *high; /* room x wide, room x wide x k, room x wide, room x wide */
-    const int64_t *place; /* room x (s + 1) */
-    const double *still; /* room x (s + 1) */
+    uint8_t *known; /* room: whether what follows is */
+    double *base, *gain, *low, *high; /* room x wide, room x wide x k, room x wide, room x wide */
+    int64_t *place; /* room x (s + 1) */
+    double *still; /* room x (s + 1) */
 } kept_t;
 
 typedef struct {
@@ -468,38 +469,30 @@ static int is_dual_feasible(const walk_t *w) {
     return 1;
 }
 
-/* What u bases are for any right-hand side: base, gain, low, high, place, still; NaN in base for a basis that is none. */
-int64_t cobre_affine(
-    const form_t *f, const pool_t *pool, int64_t count, const int8_t *status, const int64_t *tight, double *base,
-    double *gain, double *low, double *high, int64_t *place, double *still
-) {
+/* What a kept basis is for any right-hand side, when it is first asked for; NaN in base for one that proves nothing. */
+static void learn(walk_t *w, const kept_t *kept, int64_t u) {
+    const form_t *f = w->f;
     int64_t wide = f->wide, s = f->s, k = f->k;
-    walk_t w;
-    char *memory = prepare(&w, f, pool);
-    if (memory == NULL) return -1;
-    for (int64_t u = 0; u < count; u++) {
-        if (!take_up(&w, status + u * (f->n + f->m), tight + u * (s + 1))) {
-            for (int64_t p = 0; p < wide; p++) base[u * wide + p] = NAN;
-            continue;
-        }
-        compute(&w, NULL);
-        if (!is_dual_feasible(&w)) w.z[0] = NAN;
-        for (int64_t p = 0; p < wide; p++) {
-            base[u * wide + p] = w.z[p];
-            low[u * wide + p] = f->lower[w.basic[p]];
-            high[u * wide + p] = f->upper[w.basic[p]];
-            for (int64_t j = 0; j < k; j++) gain[(u * wide + p) * k + j] = w.inverse[p * wide + f->moving[j]];
-        }
-        for (int64_t j = 0; j <= s; j++) {
-            int64_t v = f->watched[j];
-            place[u * (s + 1) + j] = -1;
-            still[u * (s + 1) + j] = w.status[v] == BASIC ? 0.0 : at_rest(f, w.status[v], v);
-            for (int64_t p = 0; p < wide; p++)
-                if (w.basic[p] == v) place[u * (s + 1) + j] = p;
-        }
+    kept->known[u] = 1;
+    if (!take_up(w, kept->status + u * (f->n + f->m), kept->tight + u * (s + 1))) {
+        for (int64_t p = 0; p < wide; p++) kept->base[u * wide + p] = NAN;
+        return;
     }
-    free(memory);
-    return 0;
+    compute(w, NULL);
+    if (!is_dual_feasible(w)) w->z[0] = NAN;
+    for (int64_t p = 0; p < wide; p++) {
+        kept->base[u * wide + p] = w->z[p];
+        kept->low[u * wide + p] = f->lower[w->basic[p]];
+        kept->high[u * wide + p] = f->upper[w->basic[p]];
+        for (int64_t j = 0; j < k; j++) kept->gain[(u * wide + p) * k + j] = w->inverse[p * wide + f->moving[j]];
+    }
+    for (int64_t j = 0; j <= s; j++) {
+        int64_t v = f->watched[j];
+        kept->place[u * (s + 1) + j] = -1;
+        kept->still[u * (s + 1) + j] = w->status[v] == BASIC ? 0.0 : at_rest(f, w->status[v], v);
+        for (int64_t p = 0; p < wide; p++)
+            if (w->basic[p] == v) kept->place[u * (s + 1) + j] = p;
+    }
 }
 
 /* The best kept vertex of each of r pairs, its value, and whether its basis is optimal there; then outgoing, scaled. */
@@ -509,9 +502,15 @@ WIDE int64_t cobre_prove(
     uint8_t *proved, double *outgoing
 ) {
     int64_t wide = f->wide, s = f->s, k = f->k, size = kept->size;
-    double *tilt = malloc((size_t)(points * size + pool->size + wide + 1) * sizeof(double));
-    if (tilt == NULL) return -1;
-    double *heights = tilt + points * size, *z = heights + pool->size;
+    walk_t w;
+    char *memory = prepare(&w, f, pool);
+    double *tilt = malloc((size_t)(points * size + 1) * sizeof(double)), *z;
+    if (memory == NULL || tilt == NULL) {
+        free(memory);
+        free(tilt);
+        return -1;
+    }
+    z = w.right; /* as scratch */
     memset(tilt, 0, (size_t)(points * size) * sizeof(double));
     for (int64_t q = 0; q < points; q++)
         for (int64_t j = 0; j < s; j++) {
@@ -534,6 +533,7 @@ WIDE int64_t cobre_prove(
         proved[r] = 0;
         if (u < 0) continue;
         int good = 1;
+        if (!kept->known[u]) learn(&w, kept, u);
         for (int64_t p = 0; p < wide && good; p++) {
             const double *gain = kept->gain + (u * wide + p) * k;
             double total = kept->base[u * wide + p];
@@ -547,9 +547,10 @@ WIDE int64_t cobre_prove(
             int64_t place = kept->place[u * (s + 1) + j];
             out[j] = place < 0 ? kept->still[u * (s + 1) + j] : z[place];
         }
-        proved[r] = most_violated(f, pool, out, NULL, heights) < 0;
+        proved[r] = most_violated(f, pool, out, NULL, w.heights) < 0;
     }
     free(tilt);
+    free(memory);
     return 0;
 }
 

@@ -25,7 +25,7 @@ from cobre.sddp.highs import BASIC, LOWER, UPPER, ZERO
 from cobre.sddp.risk import FloatArray
 from cobre.sddp.template import Template
 
-__all__ = ["OPTIMAL", "Affine", "Proofs", "SmallLP", "Walked", "kernel_is_there"]
+__all__ = ["OPTIMAL", "Proofs", "SmallLP", "Walked", "kernel_is_there"]
 
 IntArray = NDArray[np.int64]
 StatusArray = NDArray[np.int8]
@@ -52,7 +52,7 @@ class _Pool(Structure):
     ]  # fmt: skip
 
 
-_KEPT = ("levels", "slopes", "status", "tight", "base", "gain", "low", "high", "place", "still")
+_KEPT = ("levels", "slopes", "status", "tight", "known", "base", "gain", "low", "high", "place", "still")
 
 
 class _Kept(Structure):
@@ -65,10 +65,9 @@ def _library() -> ctypes.CDLL | None:
     if not found:
         return None
     library = ctypes.CDLL(str(found[0]))
-    for name in ("cobre_affine", "cobre_prove", "cobre_walk"):
+    for name in ("cobre_prove", "cobre_walk"):
         getattr(library, name).restype = c_int64
     form, pool, kept, at, number = POINTER(_Form), POINTER(_Pool), POINTER(_Kept), c_void_p, c_int64
-    library.cobre_affine.argtypes = [form, pool, number, *[at] * 8]
     library.cobre_prove.argtypes = [form, pool, kept, number, at, number, *[at] * 7]
     library.cobre_walk.argtypes = [form, pool, number, at, at, at, number, *[at] * 5]
     return library
@@ -77,24 +76,6 @@ def _library() -> ctypes.CDLL | None:
 def kernel_is_there() -> bool:
     """Whether the compiled kernel was installed with the package."""
     return _library() is not None
-
-
-@dataclass(frozen=True, eq=False)
-class Affine:
-    """u bases as affine functions of the K moving right-hand sides; W basic variables each.
-
-    As long as every basic variable lies within its bounds and no cut is violated, the basis, which is dual feasible
-    whatever the right-hand side, is optimal (Vanderbei, Linear Programming, chapter 6).
-    base: (u, W), gain: (u, W, K); NaN in base for a basis that proves nothing. low, high: (u, W) bounds of each basic
-    variable. place: (u, S + 1) of each watched column among them, -1 where it is not basic, and stands at still.
-    """
-
-    base: FloatArray
-    gain: FloatArray
-    low: FloatArray
-    high: FloatArray
-    place: IntArray
-    still: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,22 +149,6 @@ class SmallLP:
         if ((cost > 0.0) & (status != LOWER) | (cost < 0.0) & (status != UPPER)).any():
             return None
         return np.append(status, np.full(template.matrix.shape[0], BASIC)).astype(np.int8)
-
-    def affine(self, pool: CutPool, status: StatusArray, tight: IntArray) -> Affine:
-        """What bases are for any right-hand side: status (u, n + m), tight (u, S + 1)."""
-        count, watched = status.shape[0], self.states + 1
-        found = Affine(
-            base=np.empty((count, self.wide)),
-            gain=np.empty((count, self.wide, self.moving)),
-            low=np.zeros((count, self.wide)),
-            high=np.zeros((count, self.wide)),
-            place=np.zeros((count, watched), np.int64),
-            still=np.zeros((count, watched)),
-        )
-        keep = np.ascontiguousarray(status), np.ascontiguousarray(tight)
-        outs = (found.base, found.gain, found.low, found.high, found.place, found.still)
-        self._call(self._library.cobre_affine, pool, count, *keep, *outs)
-        return found
 
     def prove(
         self, pool: CutPool, kept: Any, states: FloatArray, openings: IntArray, points: IntArray, sides: FloatArray

@@ -275,7 +275,7 @@ class Reuse:
 
     def keep(self, fresh: Fresh) -> IntArray:
         """Add vertices, the same ones in the same order on all ranks; returns their places (u,)."""
-        return self.vertices.add(fresh, self.pool, self.stage.iteration)
+        return self.vertices.add(fresh, self.stage.iteration)
 
     def tally(self, rise: FloatArray) -> None:
         """Count the rises (r,) of all ranks' pairs, NaN where there is none."""

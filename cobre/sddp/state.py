@@ -60,7 +60,7 @@ class StageState:
         stage.pool.restore(self)
         stage.agree_on_bases(self.bases, self.starts.tolist())
         if stage.reuse is not None:
-            stage.reuse.vertices.restore(self.vertices, stage.pool)
+            stage.reuse.vertices.restore(self.vertices)
         else:
             ids = np.flatnonzero(stage.pool.active)
             stage.lp.set_cuts(ids, stage.pool.slopes[ids], stage.pool.intercepts[ids])

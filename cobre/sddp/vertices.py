@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cobre.sddp.cuts import CutPool
 from cobre.sddp.kernel import SmallLP
 from cobre.sddp.problem import Stage
 from cobre.sddp.risk import FloatArray
@@ -29,7 +28,7 @@ __all__ = ["Fresh", "Vertices"]
 IntArray = NDArray[np.int64]
 _AT_ONCE = 1 << 18  # values of vertices that are held at once: they fit the caches
 _FIRST = 64  # vertices that there is room for at first
-_AFFINE = ("base", "gain", "low", "high", "place", "still")
+_AFFINE = ("known", "base", "gain", "low", "high", "place", "still")
 _BY_COLUMN = ("levels", "slopes")
 _BY_ROW = ("status", "tight", "last_used", *_AFFINE)
 
@@ -101,7 +100,11 @@ class Vertices:
 
     size: how many there are. evictions: how often places were given anew. levels: (N, room) values of the openings at
     the zero state. slopes: (S, room). status: (room, n + m). tight: (room, S + 1). Where the LP is small enough for the
-    kernel, what proves a basis optimal: base, gain, low, high, place, still, as ``cobre.sddp.kernel.Affine`` has them.
+    kernel, what proves a basis optimal, filled in by the kernel when it is first asked for (``known``): the W basic
+    variables as affine functions of the K moving right-hand sides, base (room, W) and gain (room, W, K), NaN in base
+    for a basis that proves nothing; low, high: their bounds; place: (room, S + 1) of each watched column among them, -1
+    where it is not basic, and stands at ``still``. As long as every basic variable lies within its bounds and no cut is
+    violated, a basis that is dual feasible is optimal (Vanderbei, Linear Programming, chapter 6).
     """
 
     def __init__(self, stage: Stage, small: SmallLP | None, limit: int) -> None:
@@ -116,6 +119,7 @@ class Vertices:
         self.status = np.zeros((room, stage.columns + 1 + stage.rows), np.int8)
         self.tight = np.zeros((room, states + 1), np.int64)
         self.last_used = np.zeros(room, np.int64)
+        self.known = np.zeros(room, bool)
         self.base, self.gain = np.zeros((room, wide)), np.zeros((room, wide, moving))
         self.low, self.high = np.zeros((room, wide)), np.zeros((room, wide))
         self.place, self.still = np.zeros((room, states + 1), np.int64), np.zeros((room, states + 1))
@@ -148,11 +152,8 @@ class Vertices:
             tilt += self.slopes[s, vertices] * states[:, s]
         return self.levels[openings, vertices] + tilt
 
-    def add(self, fresh: Fresh, pool: CutPool, iteration: int) -> IntArray:
-        """Keep these vertices; returns the place (u,) of each: that of its basis, where it was met before.
-
-        pool: of the cuts that are tight in them.
-        """
+    def add(self, fresh: Fresh, iteration: int) -> IntArray:
+        """Keep these vertices; returns the place (u,) of each: that of its basis, where it was met before."""
         places = np.zeros(fresh.constant.size, np.int64)
         new: list[int] = []
         for row, key in enumerate(fresh.bases()):
@@ -162,11 +163,11 @@ class Vertices:
                 new.append(row)
             places[row] = place
         if new:
-            self._append(fresh.taken(np.array(new)), pool)
+            self._append(fresh.taken(np.array(new)))
         self.last_used[places] = iteration
         return places
 
-    def _append(self, fresh: Fresh, pool: CutPool) -> None:
+    def _append(self, fresh: Fresh) -> None:
         count = fresh.constant.size
         self._make_room(self.size + count)
         at = slice(self.size, self.size + count)
@@ -175,7 +176,6 @@ class Vertices:
             level += self._stage.openings.rhs[:, r, np.newaxis] * fresh.multipliers[:, r]
         self.levels[:, at], self.slopes[:, at] = level, fresh.slopes.T
         self.status[at], self.tight[at] = fresh.status, fresh.tight
-        self._prove_with(pool, at.start, at.stop)
         self.size += count
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -189,25 +189,16 @@ class Vertices:
             "evictions": np.array(self.evictions),
         }
 
-    def restore(self, arrays: Mapping[str, NDArray[Any]], pool: CutPool) -> None:
-        """What ``arrays`` gave, where nothing is kept yet. pool: of the cuts that are tight in them."""
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """What ``arrays`` gave, where nothing is kept yet."""
         size = arrays["last_used"].size
         self.evictions = int(arrays["evictions"])
         self._make_room(size)
         self.levels[:, :size], self.slopes[:, :size] = arrays["levels"], arrays["slopes"]
         for name in ("status", "tight", "last_used"):
             getattr(self, name)[:size] = arrays[name]
-        if size:
-            self._prove_with(pool, 0, size)
         self._places = {key: place for place, key in enumerate(bases_of(self.status[:size], self.tight[:size]))}
         self.size = size
-
-    def _prove_with(self, pool: CutPool, first: int, end: int) -> None:
-        if self._small is None:
-            return
-        found = self._small.affine(pool, self.status[first:end], self.tight[first:end])
-        for name in _AFFINE:
-            getattr(self, name)[first:end] = getattr(found, name)
 
     def _make_room(self, needed: int) -> None:
         room = self.last_used.size
