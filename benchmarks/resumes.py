@@ -39,7 +39,7 @@ from tests.sddp.small import cascade
 
 SETTINGS = {
     "training.selection": {"method": "sampled", "forward_passes": 4},
-    "training.stopping_rules": [{"type": "iteration_limit", "limit": 120}],
+    "training.stopping_rules": [{"type": "iteration_limit", "limit": 60}],
 }
 CHECKPOINTS = {"policy.checkpointing": {"enabled": True, "interval_iterations": 1}}
 PLACES = [("local", 1), *((backend, workers) for backend in ("shm", "tcp") for workers in (2, 3, 4))]
@@ -86,6 +86,8 @@ def attempt(out: Path, place: tuple[str, int], share: float, moment: float | Non
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.send_signal(signal.SIGKILL)
         process.communicate()
+        if (out / "manifest.json").exists():
+            return None
         writing = any((out / "checkpoints").glob(".*.part"))
         return "writing" if writing else "after a checkpoint" if checkpoints_in(out / "checkpoints") else "early"
     _, said = process.communicate()

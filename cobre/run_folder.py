@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -66,6 +67,7 @@ class RunFolder:
 
     def write_training(self, outcome: TrainingOutcome, policy: Policy, described: dict[str, Any]) -> tuple[Path, ...]:
         """Write ``training/`` and ``policy/``, then the manifest; returns the files."""
+        self._remove_leftovers()
         with new_directory(self.path / "policy") as part:
             policy.write(part)
         with new_directory(self.path / "training") as part:
@@ -109,7 +111,11 @@ class RunFolder:
             return
         if not self.path.is_dir():
             raise _taken(self.path, "is no folder")
-        there = sorted(entry.name for entry in self.path.iterdir())
+        there = sorted(entry.name for entry in self.path.iterdir() if not _is_in_the_making(entry))
+        if CHECKPOINTS in there and not self._holds("training"):
+            there = [
+                name for name in there if name not in ("policy", "training")
+            ]  # of a run that ended as it wrote them
         if set(there) - {CHECKPOINTS, FAILURES} and MANIFEST not in there:
             raise _taken(self.path, f"is not empty (it holds {', '.join(there[:3])})")
         clash = sorted(set(there) & set(parts))
@@ -123,6 +129,21 @@ class RunFolder:
             error = _taken(self.path, "holds the checkpoints of an earlier run")
             error.suggestion = "resume that run (--resume, resume=), choose another directory, or remove this one"
             raise error
+
+    def _holds(self, part: str) -> bool:
+        """Whether all of a part was written: the manifest, which comes last, says so."""
+        manifest = self.path / MANIFEST
+        return manifest.exists() and part in json.loads(manifest.read_text(encoding="utf-8"))
+
+    def _remove_leftovers(self) -> None:
+        """Of a run that was ended while it wrote its results, and that goes on here."""
+        if not (self.path / CHECKPOINTS).is_dir() or self._holds("training"):
+            return
+        for entry in self.path.iterdir():
+            if entry.is_dir() and (entry.name in ("policy", "training") or _is_in_the_making(entry)):
+                shutil.rmtree(entry, ignore_errors=True)
+            elif _is_in_the_making(entry):
+                entry.unlink(missing_ok=True)
 
     def _describe(self, part: str, described: dict[str, Any]) -> None:
         manifest = self.path / MANIFEST
@@ -221,6 +242,11 @@ def _versions() -> dict[str, str]:
 
     packages = {name: version(name) for name in ("cobre-actors", "numpy", "pyarrow")}
     return packages | {"python": platform.python_version(), "highs": highs_version(), "platform": platform.platform()}
+
+
+def _is_in_the_making(entry: Path) -> bool:
+    """Whether it is something that appears under its own name when it is whole; see ``cobre.files``."""
+    return entry.name.startswith(".") and entry.name.endswith((".part", ".writable"))
 
 
 def _taken(path: Path, why: str) -> IOError:

@@ -333,7 +333,11 @@ def test_an_interrupted_run_goes_on_in_its_folder_or_in_another(problem: Problem
         problem, given, lambda e: seen.append(e.iteration), resume=earliest, output_directory=tmp_path / "elsewhere"
     )
     assert seen == [*range(checkpoint_writer.iteration_of(earliest) + 1, 10)]
+    for name in ("policy", "training", ".training.x.part"):  # the run was killed while it wrote its results
+        (run / name).mkdir()
+        (run / name / "torn").touch()
     here = cobre.train(problem, given | {"policy.mode": "resume"}, output_directory=run)
+    assert sorted(path.name for path in run.iterdir()) == ["checkpoints", "manifest.json", "policy", "training"]
     assert bits_of(whole) == bits_of(here) == bits_of(elsewhere)
     for file in sorted((tmp_path / "whole" / "policy" / "cuts").iterdir()):
         assert file.read_bytes() == (run / "policy" / "cuts" / file.name).read_bytes()
