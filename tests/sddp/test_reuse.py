@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cobre.sddp import reuse
-from cobre.sddp.contracts import SERIAL, Exchange, Shuffled
+from cobre.sddp.contracts import SERIAL, Shuffled
 from cobre.sddp.kernel import OPTIMAL, SmallLP
 from cobre.sddp.lp import StageLP
 from cobre.sddp.model import Model
@@ -38,12 +38,10 @@ def solver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 
 @pytest.mark.usefixtures("solver")
 def test_exact_reuse_solves_less_and_comes_to_the_same() -> None:
-    problem = cascade(openings=9)
-    every, exact = (train(problem, replace(SETTINGS, dual_reuse=mode)) for mode in ("off", "exact"))
-    assert exact.lower_bounds[0] == pytest.approx(every.lower_bounds[0], rel=1e-12)
-    long = replace(SETTINGS, passes=Enumerated(), stopping=(IterationLimit(25),))
-    small = cascade(stages=3, openings=4)
+    long = replace(SETTINGS, passes=Enumerated(), stopping=(IterationLimit(20),))
+    small = cascade(stages=3, openings=3)
     every, exact = (train(small, replace(long, dual_reuse=mode)) for mode in ("off", "exact"))
+    assert exact.lower_bounds[0] == pytest.approx(every.lower_bounds[0], rel=1e-12)
     assert exact.lower_bounds[-1] == pytest.approx(every.lower_bounds[-1], rel=1e-9)
     # what was not solved was proved in the kernel, or took a run without a pivot in HiGHS
     assert exact.statistics.solves <= every.statistics.solves + len(small.stages), "a first one of each stage"
@@ -62,14 +60,16 @@ def test_the_kernel_proves_what_it_need_not_solve() -> None:
 def test_neither_the_order_of_units_nor_going_on_from_a_state_changes_a_bit(
     mode: str, selection: CutSelection, solver: str
 ) -> None:
-    problem = cascade(openings=6, risk=CVaR(0.3, 0.4))
-    settings = replace(SETTINGS, dual_reuse=mode, cut_selection=selection)  # type: ignore[arg-type]
+    if (mode, solver) == ("off", "HiGHS"):
+        pytest.skip("the same as with the kernel")
+    problem = cascade(stages=3, openings=6, risk=CVaR(0.3, 0.4))
+    rules = (IterationLimit(8),)
+    settings = replace(SETTINGS, dual_reuse=mode, cut_selection=selection, stopping=rules)  # type: ignore[arg-type]
     states: list[TrainingState] = []
     expected = bits(train(problem, settings, keep=states.append))
-    exchanges: list[Exchange] = [Shuffled(1), Shuffled(2)]
-    assert {bits(train(problem, settings, exchange=exchange)) for exchange in exchanges} == {expected}
-    assert [state.iteration for state in states] == list(range(1, 12))
-    for state in (states[0], states[4], pickle.loads(pickle.dumps(states[7])), states[10]):
+    assert bits(train(problem, settings, exchange=Shuffled(1))) == expected
+    assert [state.iteration for state in states] == list(range(1, 8))
+    for state in (states[0], pickle.loads(pickle.dumps(states[4]))):
         assert bits(train(problem, settings, exchange=SERIAL, resume=state)) == expected
 
 
