@@ -59,7 +59,7 @@ def _all_that_are_due(monkeypatch: pytest.MonkeyPatch) -> None:
 def same(one: Any, other: Any) -> bool:
     """Whether two values are the same to the bit, whatever their types hold."""
     if isinstance(one, np.ndarray):
-        return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
+        return (one.dtype, one.shape, one.tobytes()) == (other.dtype, other.shape, other.tobytes())
     if is_dataclass(one):
         return all(same(getattr(one, field.name), getattr(other, field.name)) for field in fields(one))
     if isinstance(one, list | tuple):
