@@ -35,7 +35,8 @@ ROOT_NAMES = {
 
 
 def modules() -> list[str]:
-    return ["cobre", *(found.name for found in pkgutil.walk_packages(cobre.__path__, "cobre."))]
+    found = [module.name for module in pkgutil.walk_packages(cobre.__path__, "cobre.")]
+    return ["cobre", *(name for name in found if name != "cobre.sddp._kernel")]  # which is compiled, and is no module
 
 
 PACKAGE = Path(cobre.__path__[0])
