@@ -152,7 +152,7 @@ def test_a_worker_that_hangs_in_start_is_not_called_a_timeout() -> None:
         faults.inject(rank=1, how="hang", when="starting"),
         pytest.raises(cobre.WorkerError) as caught,
     ):
-        cobre.train(problem(), SETTINGS, num_workers=3, backend="tcp", hang_timeout=2.0)
+        cobre.train(problem(), SETTINGS, num_workers=3, backend="tcp", hang_timeout=4.0)
     assert (caught.value.rank, caught.value.kind, caught.value.context["failures"]) == (1, "WorkerHung", [])
 
 
