@@ -46,7 +46,7 @@ class CheckpointPlan:
     folder: Path
     checkpointing: Checkpointing
     identity: dict[str, Any]
-    share: float = 0.01
+    share: float = 0.005
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
