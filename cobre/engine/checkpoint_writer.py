@@ -129,7 +129,9 @@ class CheckpointWriter:
         self._plan = plan
         self._changed = threading.Condition()
         self._latest: TrainingState | None = None
-        self._due: TrainingState | None = None
+        self._due: TrainingState | None = None  # the latest of those that are
+        self._tried: TrainingState | None = None  # the last that was written, or could not be
+        self._idle = False
         self._ending = threading.Event()
         self._rest = 0.0  # until then, by time.monotonic()
         self._reached: TrainingState | None = None  # that of the latest file
@@ -143,9 +145,10 @@ class CheckpointWriter:
         """The training's latest state, which stays valid."""
         self._latest = state
         if self._plan.checkpointing.is_due(state.iteration):
-            with self._changed:
-                self._due = state
-                self._changed.notify()
+            self._due = state
+            if self._idle:  # else the thread looks for itself, when it has written or rested
+                with self._changed:
+                    self._changed.notify()
 
     def __enter__(self) -> CheckpointWriter:
         folder = self._plan.folder
@@ -179,14 +182,14 @@ class CheckpointWriter:
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._due is not None or self._ending.is_set())
+                self._idle = True
+                self._changed.wait_for(lambda: self._due is not self._tried or self._ending.is_set())
+                self._idle = False
             self._ending.wait(max(0.0, self._rest - time.monotonic()))
-            with self._changed:
-                state, self._due = self._due, None
-            if state is None:
+            if self._due is None or self._due is self._tried:
                 return
-            if self._reached is None or state.iteration > self._reached.iteration:
-                self._try(state)
+            self._tried = self._due
+            self._try(self._tried)
 
     def _try(self, state: TrainingState) -> None:
         began = time.thread_time()

@@ -418,23 +418,26 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
 
 def test_a_run_that_is_killed_whole_goes_on_with_other_workers(cli: Cli, tmp_path: Path) -> None:
     thermals = (thermal(0, most=50.0, cost=20.0), thermal(1, most=80.0, cost=90.0))
-    files = case_files(stages=3, openings=4, hydros=(hydro(3),), thermals=thermals, inflow_std=8.0, iterations=10)
-    case = write_case(tmp_path / "brook", files)
-    every = ("--set", "policy.checkpointing.enabled=true", "--set", "policy.checkpointing.interval_iterations=1")
-    slow = ("--set", "training.selection.forward_passes=150")
-    out = tmp_path / "out"
-    process = start("run", case, "-o", out, "--workers", "2", *every, *slow)
+    endless = case_files(stages=3, openings=4, hydros=(hydro(3),), thermals=thermals, inflow_std=8.0, iterations=10**8)
+    case, out = write_case(tmp_path / "brook", endless), tmp_path / "out"
+    every = ("--set", 'policy.checkpointing={"enabled": true, "interval_iterations": 1}')
+    process = start("run", case, "-o", out, "--workers", "2", *every)
     while not checkpoints_in(out / "checkpoints"):
         assert process.poll() is None
         time.sleep(0.01)
     process.kill()
     finish(process)
-    wrong = cli("run", case, "--resume", out, "--set", "training.tree_seed=7", *every, *slow)
+    with checkpoint_writer.locked(out / "checkpoints"):  # its workers are gone
+        limit = checkpoint_writer.iteration_of(find(out)) + 3
+    short = (
+        "--no-simulate", "--set", f'training.stopping_rules=[{{"type": "iteration_limit", "limit": {limit}}}]',
+    )  # fmt: skip
+    wrong = cli("run", case, "--resume", out, "--set", "training.tree_seed=7", *every, *short)
     assert (wrong.code, "seed was" in wrong.err) == (3, True), wrong.err
-    gone_on = cli("run", case, "--resume", out, "--no-simulate", "--json", *every, *slow)
+    gone_on = cli("run", case, "--resume", out, "--json", *every, *short)
     assert gone_on.code == 0, gone_on.err
     assert gone_on.document["output"] == str(out)
-    whole = cli("run", case, "-o", tmp_path / "whole", "--no-simulate", *slow)
+    whole = cli("run", case, "-o", tmp_path / "whole", *short)
     assert whole.code == 0
     for file in sorted((tmp_path / "whole" / "policy" / "cuts").iterdir()):
         assert file.read_bytes() == (out / "policy" / "cuts" / file.name).read_bytes()
