@@ -105,21 +105,25 @@ def _reused(
         of_a_unit = -(-reuse.picks // stage.blocks(points))
         picks = Picks(of_a_unit, share.ends, count, stage.iteration)
     answers = reuse.answer(share.openings, share.points, states, scenarios.take(share.points), picks)
-    told = np.stack([answers.vertices.astype(np.float64), answers.rise], axis=1)
+    told = answers.vertices[:, np.newaxis].astype(np.float64)
+    if answers.rise is not None:
+        told = np.concatenate([told, answers.rise[:, np.newaxis]], axis=1)
     gathered = exchange.gather((told, share.rows))[0]
-    places, new = gathered[:, 0].astype(np.int64), gathered[:, 0] == FRESH
-    reuse.tally(gathered[:, 1])
+    places = gathered[:, 0].astype(np.int64)
+    new = places == FRESH
+    if answers.rise is not None:
+        reuse.tally(gathered[:, 1])
     if new.any():
-        units = np.repeat(np.arange(share.rows.size), share.rows)
-        packed = exchange.gather((answers.fresh.pack(), np.bincount(units[new], minlength=share.rows.size)))[0]
+        packed = exchange.gather((answers.fresh.pack(), np.bincount(share.units[new], minlength=share.rows.size)))[0]
         places[new] = reuse.keep(Fresh.unpack(packed, stage.stage))
-    openings, at = np.tile(stage.order, points), np.repeat(np.arange(points), count)
+    places = places.reshape(points, count).take(stage.places, axis=1).ravel()
+    openings, at = share.every_opening, share.every_point
     if picks is not None:  # what was not solved takes the best vertex, those of this stage among them
         places = reuse.vertices.best(openings, at, states)[0]
     reuse.note_use(places)
     values = reuse.vertices.values(places, openings, states.take(at, axis=0))
-    slopes = np.moveaxis(reuse.vertices.slopes[:, places], 0, 1).reshape(points, count, -1)
-    return values.reshape(points, count).take(stage.places, axis=1), slopes.take(stage.places, axis=1)
+    slopes = reuse.vertices.slopes.take(places, axis=1).T
+    return values.reshape(points, count), slopes.reshape(points, count, -1)
 
 
 def _average(stage: Stage, values: FloatArray, slopes: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -40,9 +40,9 @@ def sampled_forward(model: Model, paths: IntArray, exchange: Exchange, activity:
     for t, stage in enumerate(model.stages):
         exchange.reached("forward", stage.iteration, t + 1)
         if stage.reuse is not None:
-            answers = stage.reuse.answer(paths[:, t], np.arange(mine.size), state, mine)
-            state = stage.clip(answers.outgoing[:, :-1])
-            found[:, t, 0] = answers.values - stage.stage.discount * answers.outgoing[:, -1]
+            values, outgoing = stage.reuse.follow(paths[:, t], np.arange(mine.size), state, mine)
+            state = stage.clip(outgoing[:, :-1])
+            found[:, t, 0] = values - stage.stage.discount * outgoing[:, -1]
             found[:, t, 1:] = state
             continue
         batch = stage.lp.solve(paths[:, t], state, ends, [stage.basis_at(0)] * mine.size, mine, activity=activity)
@@ -105,9 +105,9 @@ def _solve_rows(
     rows = (mine[:, np.newaxis] * chain + np.arange(chain)).ravel()
     ends = np.arange(1, mine.size + 1) * chain
     if stage.reuse is not None:
-        answers = stage.reuse.answer(openings[rows], np.arange(rows.size), incoming[rows], rows // chain)
-        cost = answers.values - stage.stage.discount * answers.outgoing[:, -1]
-        found = np.concatenate([cost[:, np.newaxis], answers.outgoing[:, :-1]], axis=1)
+        values, outgoing = stage.reuse.follow(openings[rows], np.arange(rows.size), incoming[rows], rows // chain)
+        cost = values - stage.stage.discount * outgoing[:, -1]
+        found = np.concatenate([cost[:, np.newaxis], outgoing[:, :-1]], axis=1)
         return exchange.gather((found, np.full(units, chain)))[0]
     batch = stage.lp.solve(
         openings[rows], incoming[rows], ends, [stage.basis_at(0)] * mine.size, rows // chain, activity=activity

@@ -554,11 +554,12 @@ WIDE int64_t cobre_prove(
     return 0;
 }
 
-/* Solve r pairs, each from its own basis: rows of status and tight, which are replaced by those it ends with.
+/* Solve r pairs: the rows'th of sides, each from the from'th of the starts; status and tight are the bases they end with.
  * outcome: OPTIMAL, BOUND (most pivots were made; the basis is dual feasible), LOST (nothing else is to be used). */
 int64_t cobre_walk(
-    const form_t *f, const pool_t *pool, int64_t count, int8_t *status, int64_t *tight, const double *sides,
-    int64_t most, uint8_t *outcome, int64_t *pivots, double *objective, double *outgoing, double *duals
+    const form_t *f, const pool_t *pool, const int8_t *start_status, const int64_t *start_tight, int64_t count,
+    const int64_t *from, const int64_t *rows, const double *sides, int64_t most, uint8_t *outcome, int64_t *pivots,
+    double *objective, double *outgoing, double *duals, int8_t *status, int64_t *tight
 ) {
     int64_t m = f->m, n = f->n, s = f->s;
     walk_t w;
@@ -567,11 +568,11 @@ int64_t cobre_walk(
     for (int64_t r = 0; r < count; r++) {
         int8_t *own = status + r * (n + m);
         int64_t *ids = tight + r * (s + 1);
-        const double *side = sides + r * f->k;
+        const double *side = sides + rows[r] * f->k;
         int arrived = 0, lost = 0;
         pivots[r] = 0;
         outcome[r] = LOST;
-        if (!take_up(&w, own, ids)) continue;
+        if (from[r] < 0 || !take_up(&w, start_status + from[r] * (n + m), start_tight + from[r] * (s + 1))) continue;
         compute(&w, side);
         while (pivots[r] < most) {
             double short_by = 0.0;

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Model", "Share", "StageModel"]
 
 IntArray = NDArray[np.int64]
+_SHARES = 32  # remembered: trial points that coincide count once, so that their number varies
 _UNITS = 4  # of work that a stage of the backward pass is cut into at least, where it has the openings
 
 
@@ -34,6 +35,8 @@ class Share:
     starts: where each block begins in the stage's order of openings. openings, points: (r,) of each solve. ends: (u,)
     where each unit ends. blocks: of each unit, where its block begins; first: whether it is of the first trial point.
     rows, firsts: (units,) of the units of all ranks, how many openings each has, and whether it is of the first point.
+    units: (P N,) the unit of each solve of all ranks. every_opening, every_point: (P N,) all of them, by point and then
+    by number of the opening.
     """
 
     starts: list[int]
@@ -44,6 +47,9 @@ class Share:
     first: list[bool]
     rows: IntArray
     firsts: IntArray
+    units: IntArray
+    every_opening: IntArray
+    every_point: IntArray
 
     @classmethod
     def of(cls, order: IntArray, starts: list[int], points: int, mine: Sequence[int]) -> Share:
@@ -60,6 +66,9 @@ class Share:
             first=[unit < count for unit in mine],
             rows=sizes,
             firsts=(np.arange(sizes.size) < count).astype(np.int64),
+            units=np.repeat(np.arange(sizes.size), sizes),
+            every_opening=np.tile(np.arange(order.size), points),
+            every_point=np.repeat(np.arange(points), order.size),
         )
 
 
@@ -81,7 +90,7 @@ class StageModel:
         self.iteration = 0  # the one under way
         self.reuse: Reuse | None = None  # what kept vertices answer
         self._openings_per_unit = openings_per_unit
-        self._share: tuple[int, Sequence[int], Share] | None = None  # the latest
+        self._shares: dict[int, tuple[Sequence[int], Share]] = {}  # the latest of so many trial points
 
     def basis_at(self, place: int) -> Basis | None:
         """What a unit that begins at this place of the order of openings starts from; None before there is any."""
@@ -99,11 +108,14 @@ class StageModel:
 
     def share(self, points: int, mine: Sequence[int]) -> Share:
         """What the units ``mine`` of the backward pass at so many trial points consist of."""
-        if self._share is None or self._share[:2] != (points, mine):
+        latest = self._shares.get(points)
+        if latest is None or latest[0] != mine:
             # block b begins at b N / blocks: even runs of blocks hold even numbers of openings
             starts = np.arange(self.blocks(points)) * self.order.size // self.blocks(points)
-            self._share = points, mine, Share.of(self.order, starts.tolist(), points, mine)
-        return self._share[2]
+            if len(self._shares) >= _SHARES:
+                self._shares.clear()
+            latest = self._shares[points] = mine, Share.of(self.order, starts.tolist(), points, mine)
+        return latest[1]
 
     def encode_bases(self, bases: list[Basis]) -> FloatArray:
         """A row for each basis, of the same width on all ranks, also where there is none."""

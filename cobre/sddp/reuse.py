@@ -49,15 +49,13 @@ class Answers:
     """What r pairs came to. vertices: (r,) their places, FRESH where ``fresh``, in their order, has it instead, NONE
     where nothing is known of it.
 
-    values: (r,). outgoing: (r, S + 1) states and the cost-to-go, of pairs that were proved or solved. rise: (r,) by
-    how much solving a pair raised its value, relative; NaN where it was not solved.
+    rise: (r,) by how much solving a pair raised its value, relative, NaN where it was not solved; None where all are
+    answered exactly.
     """
 
     vertices: IntArray
-    values: FloatArray
-    outgoing: FloatArray
     fresh: Fresh
-    rise: FloatArray
+    rise: FloatArray | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +92,7 @@ class Reuse:
         scaling = stage.lp.scaling
         self._watched = template.watched
         self._watched_scale = np.append(scaling.column[stage.stage.outgoing], 1.0 / scaling.cost)
+        self._noise_scale = self.lp.dual_scale.take(stage.stage.openings.rhs_rows)
         self.small = SmallLP(template, self._watched_scale) if is_small(template) else None
         self.vertices = Vertices(stage.stage, self.small, most)
         self.picks: int | None = None
@@ -107,7 +106,7 @@ class Reuse:
             self._fit_cuts()
         else:
             self.small.look_again()
-        if self._first is None and not self.vertices.size and (self.small is None or self.small.slack_status is None):
+        if self._first is None and not self.vertices.size and (self.small is None or self.small.slack_start is None):
             self._first = self._solved_first()
 
     def _solved_first(self) -> Bases:
@@ -124,42 +123,59 @@ class Reuse:
         if not np.array_equal(ids, self.lp.cut_ids):
             self.lp.set_cuts(ids, pool.slopes[ids], pool.intercepts[ids])
 
-    def answer(
-        self, openings: IntArray, points: IntArray, states: FloatArray, scenarios: IntArray, picks: Picks | None = None
-    ) -> Answers:
-        """For r pairs of an opening (r,) and a row (r,) of ``states`` (P, S).
+    def follow(
+        self, openings: IntArray, points: IntArray, states: FloatArray, scenarios: IntArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Of r pairs of an opening (r,) and a row (r,) of ``states`` (P, S): values (r,), and outgoing states and the
+        cost-to-go (r, S + 1).
 
-        scenarios: (r,) whose they are, for errors. picks: who is solved at most, where the others take the best
-        vertex, which is a lower bound; None: all are answered exactly. Raises SolverError when a solve fails whatever
-        is tried.
+        scenarios: (r,) whose they are, for errors. Raises SolverError when a solve fails whatever is tried.
         """
         incoming = states.take(points, axis=0)
         sides = self.lp.sides.moved(openings, incoming)
         best = self._best(openings, points, states, sides)
-        self.lp.statistics.reused += int(np.count_nonzero(best.proved))
+        left = np.flatnonzero(~best.proved)
+        if left.size:
+            found = self._solve(left, sides, best.vertices, openings, scenarios)
+            best.outgoing[left] = found.watched
+            best.values[left] = self._unscaled(found, incoming.take(left, axis=0))
+        return best.values, best.outgoing * self._watched_scale
+
+    def answer(
+        self, openings: IntArray, points: IntArray, states: FloatArray, scenarios: IntArray, picks: Picks | None = None
+    ) -> Answers:
+        """The vertices of r pairs, as in ``follow``.
+
+        picks: who is solved at most, where the others take the best vertex, which is a lower bound; None: all are
+        answered exactly. Raises SolverError when a solve fails whatever is tried.
+        """
+        incoming = states.take(points, axis=0)
+        sides = self.lp.sides.moved(openings, incoming)
+        best = self._best(openings, points, states, sides)
         left = np.flatnonzero(~best.proved)
         if picks is not None:
             left = left[picks.among(openings[left], points[left], left)]
-        vertices, values, outgoing = best.vertices, best.values, best.outgoing * self._watched_scale
+        found = self._solve(left, sides, best.vertices, openings, scenarios)
+        incoming = incoming.take(left, axis=0)
+        solved = self._unscaled(found, incoming)
+        fresh = self._fresh(found, solved, openings.take(left), incoming)
+        rise = None
+        if self.picks is not None:
+            rise = np.full(openings.size, np.nan)
+            if self.vertices.size:
+                rise[left] = (solved - best.values[left]) / np.maximum(1.0, np.abs(solved))
+        vertices = best.vertices
         vertices[vertices < 0] = NONE
-        found = self._solve(sides[left], vertices[left], openings[left], scenarios[left])
-        fresh = self._fresh(found, openings[left], incoming[left])
-        outgoing[left] = found.watched * self._watched_scale
-        solved = self._unscaled(found, incoming[left])
-        rise = np.full(openings.size, np.nan)
-        if self.vertices.size:
-            rise[left] = (solved - values[left]) / np.maximum(1.0, np.abs(solved))
-        values[left] = solved
-        vertices[left] = self.vertices.places_of(fresh.bases())
-        new = fresh.taken(np.flatnonzero(vertices[left] == FRESH))
-        return Answers(vertices, values, outgoing, new, rise)
+        vertices[left] = places = self.vertices.places_of(fresh.bases())
+        return Answers(vertices, fresh.taken(np.flatnonzero(places == FRESH)), rise)
 
     def _best(self, openings: IntArray, points: IntArray, states: FloatArray, sides: FloatArray) -> Proofs:
         if self.small is not None:
             began = perf_counter()
             proofs = self.small.prove(self.pool, self.vertices, states, openings, points, sides)
             seconds = perf_counter() - began
-            self.lp.statistics.add(SolverStatistics(seconds=seconds, run_seconds=seconds))
+            reused = int(np.count_nonzero(proofs.proved))
+            self.lp.statistics.add(SolverStatistics(seconds=seconds, run_seconds=seconds, reused=reused))
             return proofs
         count = openings.size
         none = np.zeros(count, bool), np.zeros((count, self._watched.size))
@@ -169,36 +185,44 @@ class Reuse:
 
     # -- solving ----------------------------------------------------------------------------------------------
 
-    def _solve(self, sides: FloatArray, vertices: IntArray, openings: IntArray, scenarios: IntArray) -> _Found:
-        found = _Found.empty(vertices.size, self.lp.stage.columns + 1, self.lp.stage.rows, self.lp.stage.states)
-        rest = self._by_kernel(sides, vertices, found)
-        if rest.size:
-            if self.small is not None:
-                self._fit_cuts()
-            self.lp.name_solves(openings[rest], scenarios[rest])
-            found.put(rest, self._by_highs(sides[rest], vertices[rest]))
+    def _solve(
+        self, left: IntArray, sides: FloatArray, vertices: IntArray, openings: IntArray, scenarios: IntArray
+    ) -> _Found:
+        """Solve those pairs (v,), rising, of all (r,), each from its vertex's basis."""
+        walked = self._by_kernel(left, sides, vertices)
+        rest, found = left, None
+        if walked is not None:
+            found = _Found(walked.objective, walked.outgoing, walked.duals, walked.status, walked.tight)
+            lost = np.flatnonzero(walked.outcome != OPTIMAL)
+            if not lost.size:
+                return found
+            rest = left[lost]
+        if self.small is not None:
+            self._fit_cuts()
+        self.lp.name_solves(openings[rest], scenarios[rest])
+        mended = self._by_highs(sides[rest], vertices[rest])
+        if found is None:
+            return mended
+        found.put(lost, mended)
         return found
 
-    def _by_kernel(self, sides: FloatArray, vertices: IntArray, found: _Found) -> IntArray:
-        """Solve what it can; returns what it cannot."""
-        every, kept = np.arange(vertices.size), self.vertices
-        if self.small is None or not every.size:
-            return every
+    def _by_kernel(self, left: IntArray, sides: FloatArray, vertices: IntArray) -> Walked | None:
+        """What the kernel makes of them; None where it does not know what to begin with, or is not there."""
+        kept = self.vertices
+        if self.small is None:
+            return None
         if kept.size:
-            status, tight = kept.status[vertices], kept.tight[vertices]
-        elif self.small.slack_status is not None:
-            status = np.repeat(self.small.slack_status[np.newaxis], every.size, axis=0)
-            tight = np.full((every.size, self._watched.size), -1)
+            starts, places = (kept.status, kept.tight), vertices.take(left)
+        elif self.small.slack_start is not None:
+            starts, places = self.small.slack_start, np.zeros(left.size, np.int64)
         else:
-            return every
+            return None
         began = perf_counter()
-        walked = self.small.walk(self.pool, status, tight, sides, _PIVOTS)
-        good = walked.outcome == OPTIMAL
-        at = np.flatnonzero(good)
-        found.put(at, _Found.of_walk(walked, at))
+        walked = self.small.walk(self.pool, starts, places, left, sides, _PIVOTS)
         seconds = perf_counter() - began
-        self.lp.statistics.add(SolverStatistics(at.size, int(walked.pivots.sum()), seconds, seconds))
-        return np.flatnonzero(~good)
+        solves = int(np.count_nonzero(walked.outcome == OPTIMAL))
+        self.lp.statistics.add(SolverStatistics(solves, int(walked.pivots.sum()), seconds, seconds))
+        return walked
 
     def _by_highs(self, sides: FloatArray, vertices: IntArray) -> _Found:
         """Solve them, each from its vertex's basis; all from the first one's where no vertex is kept yet."""
@@ -262,15 +286,13 @@ class Reuse:
         value: FloatArray = found.objective / self.lp.scaling.cost
         return value + self.lp.sides.incoming_cost(incoming)
 
-    def _fresh(self, found: _Found, openings: IntArray, incoming: FloatArray) -> Fresh:
-        lp, noise = self.lp, self.lp.stage.openings
-        duals = found.duals * lp.dual_scale
-        slopes, multipliers = lp.sides.slopes(duals), duals.take(noise.rhs_rows, axis=1)
-        constant = self._unscaled(found, incoming)
-        for s in range(slopes.shape[1]):
-            constant -= slopes[:, s] * incoming[:, s]
-        for r in range(multipliers.shape[1]):
-            constant -= multipliers[:, r] * noise.rhs[openings, r]
+    def _fresh(self, found: _Found, values: FloatArray, openings: IntArray, incoming: FloatArray) -> Fresh:
+        """The vertices that solutions (r,) of these values are at."""
+        noise = self.lp.stage.openings
+        slopes = self.lp.sides.slopes(found.duals * self.lp.dual_scale)
+        multipliers = found.duals.take(noise.rhs_rows, axis=1) * self._noise_scale
+        terms = np.concatenate([slopes * incoming, multipliers * noise.rhs.take(openings, axis=0)], axis=1)
+        constant = values - np.add.accumulate(terms, axis=1)[:, -1] if terms.shape[1] else values
         return Fresh(constant, multipliers, slopes, found.status, found.tight)
 
     def keep(self, fresh: Fresh) -> IntArray:
@@ -303,16 +325,6 @@ class _Found:
     tight: IntArray
 
     @classmethod
-    def empty(cls, count: int, n: int, m: int, states: int) -> _Found:
-        return cls(
-            np.empty(count),
-            np.empty((count, states + 1)),
-            np.empty((count, m)),
-            np.empty((count, n + m), np.int8),
-            np.empty((count, states + 1), np.int64),
-        )
-
-    @classmethod
     def of(cls, solved: Solved, cut_ids: IntArray, m: int, watched: IntArray) -> _Found:
         count, most = solved.objective.size, watched.size
         owner, place = np.nonzero(solved.rows[:, m:] != BASIC)
@@ -324,10 +336,6 @@ class _Found:
         tight[tight == none] = -1
         status = np.concatenate([solved.columns, solved.rows[:, :m]], axis=1).astype(np.int8)
         return cls(solved.objective, solved.x[:, watched], solved.duals, status, tight[:, :most])
-
-    @classmethod
-    def of_walk(cls, walked: Walked, at: IntArray) -> _Found:
-        return cls(walked.objective[at], walked.outgoing[at], walked.duals[at], walked.status[at], walked.tight[at])
 
     def put(self, rows: IntArray, other: _Found) -> None:
         """Take the other's at these places."""

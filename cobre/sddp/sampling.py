@@ -27,10 +27,15 @@ def draw_paths(
     Salmon et al., Parallel random numbers: as easy as 1, 2, 3, 2011): it does not matter who draws it, or when.
     """
     stages = problem.stages
-    uniform = np.empty((len(scenarios), len(stages)))
+    raw = np.empty((len(scenarios), len(stages)), np.uint64)
+    bits = np.random.Philox(key=[seed % 2**64, _PURPOSES[purpose]])
+    state = bits.state  # that of an unused generator: to be set anew takes a quarter of making another
+    state["state"]["counter"] = counter = np.array([0, 0, iteration, 0], np.uint64)
     for row, scenario in enumerate(scenarios):
-        bits = np.random.Philox(key=[seed % 2**64, _PURPOSES[purpose]], counter=[0, 0, iteration, scenario])
-        uniform[row] = (bits.random_raw(len(stages)) >> np.uint64(11)) * 2.0**-53
+        counter[3] = scenario
+        bits.state = state
+        raw[row] = bits.random_raw(len(stages))
+    uniform = (raw >> np.uint64(11)) * 2.0**-53
     paths = np.empty(uniform.shape, np.int64)
     for t, stage in enumerate(stages):
         steps = np.cumsum(stage.openings.probability)[:-1]

@@ -30,7 +30,7 @@ _AT_ONCE = 1 << 18  # values of vertices that are held at once: they fit the cac
 _FIRST = 64  # vertices that there is room for at first
 _AFFINE = ("known", "base", "gain", "low", "high", "place", "still")
 _BY_COLUMN = ("levels", "slopes")
-_BY_ROW = ("status", "tight", "last_used", *_AFFINE)
+_BY_ROW = ("status", "tight", "last_used")
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +111,7 @@ class Vertices:
         self.size = self.evictions = 0
         self.limit = limit
         self._stage, self._small = stage, small
-        self._places: dict[bytes, int] = {}
+        self._places: dict[bytes, int] = {}  # rising
         room, states, wide = _FIRST, stage.states, small.wide if small else 0
         moving = small.moving if small else 0
         self.levels = np.zeros((len(stage.openings), room))
@@ -119,6 +119,7 @@ class Vertices:
         self.status = np.zeros((room, stage.columns + 1 + stage.rows), np.int8)
         self.tight = np.zeros((room, states + 1), np.int64)
         self.last_used = np.zeros(room, np.int64)
+        room = max(room, limit)  # which takes memory as it is used only; to grow them would cost what a pass does
         self.known = np.zeros(room, bool)
         self.base, self.gain = np.zeros((room, wide)), np.zeros((room, wide, moving))
         self.low, self.high = np.zeros((room, wide)), np.zeros((room, wide))
@@ -204,17 +205,21 @@ class Vertices:
         room = self.last_used.size
         while room < needed:
             room *= 2
-        if room == self.last_used.size:
-            return
-        for name in _BY_COLUMN:
-            old = getattr(self, name)
-            grown = np.zeros((old.shape[0], room), old.dtype)
-            grown[:, : old.shape[1]] = old
-            setattr(self, name, grown)
-        for name in _BY_ROW:
+        if room > self.last_used.size:
+            for name in _BY_COLUMN:
+                old = getattr(self, name)
+                grown = np.zeros((old.shape[0], room), old.dtype)
+                grown[:, : self.size] = old[:, : self.size]
+                setattr(self, name, grown)
+            self._lengthen(_BY_ROW, room)
+        if room > self.known.size:
+            self._lengthen(_AFFINE, room)
+
+    def _lengthen(self, names: tuple[str, ...], room: int) -> None:
+        for name in names:
             old = getattr(self, name)
             grown = np.zeros((room, *old.shape[1:]), old.dtype)
-            grown[: old.shape[0]] = old
+            grown[: self.size] = old[: self.size]
             setattr(self, name, grown)
 
     def evict(self) -> None:
@@ -233,8 +238,13 @@ class Vertices:
             else:
                 fresh[: keep.size] = old[keep]
             setattr(self, name, fresh)
+        for name in _AFFINE:
+            old = getattr(self, name)
+            old[: keep.size] = old[keep]
+        self.known[keep.size :] = False
         moved = np.full(self.size, -1)
         moved[keep] = np.arange(keep.size)
-        self._places = {key: int(moved[place]) for key, place in self._places.items() if moved[place] >= 0}
+        # the keys stand in the order of their places
+        self._places = {key: place for key, place in zip(self._places, moved.tolist(), strict=True) if place >= 0}
         self.size = keep.size
         self.evictions += 1

@@ -10,13 +10,13 @@ import pytest
 
 from cobre.sddp import reuse
 from cobre.sddp.contracts import SERIAL, Shuffled
-from cobre.sddp.kernel import OPTIMAL, SmallLP, kernel_is_there
+from cobre.sddp.kernel import LOST, OPTIMAL, SmallLP, kernel_is_there
 from cobre.sddp.lp import StageLP
 from cobre.sddp.model import Model
 from cobre.sddp.problem import Problem
 from cobre.sddp.reuse import Reuse
 from cobre.sddp.reusing import Exactness
-from cobre.sddp.risk import CVaR
+from cobre.sddp.risk import CVaR, FloatArray
 from cobre.sddp.settings import CutSelection, Dynamic, Enumerated, Level1, Sampled, SolverProfile, TrainingSettings
 from cobre.sddp.state import TrainingState
 from cobre.sddp.stopping import BoundStalling, IterationLimit
@@ -124,12 +124,14 @@ def test_the_kernel_solves_what_highs_solves() -> None:
     random = np.random.default_rng(3)
     states = random.uniform(0.0, 100.0, (40, 3))
     openings, points = np.tile(np.arange(30), 40), np.repeat(np.arange(40), 30)
-    answers = found.answer(openings, points, states, points)
+    values, outgoing = found.follow(openings, points, states, points)
     assert found.lp.statistics.solves > 100
+    answers = found.answer(openings, points, states, points)
     ids = np.arange(found.pool.size)
     found.lp.set_cuts(ids, found.pool.slopes, found.pool.intercepts)
     batch = found.lp.solve(openings, states[points], np.arange(1, 1201), [None] * 1200)
-    np.testing.assert_allclose(answers.values, batch.values, rtol=1e-10)
+    np.testing.assert_allclose(values, batch.values, rtol=1e-10)
+    np.testing.assert_allclose(outgoing[:, -1], batch.cost_to_go, rtol=1e-8, atol=1e-6)
     at = answers.vertices >= 0
     assert at.any()
     proved = found.vertices.values(answers.vertices[at], openings[at], states[points][at])
@@ -151,17 +153,18 @@ def test_few_pivots_leave_a_valid_bound() -> None:
     states = np.random.default_rng(4).uniform(0.0, 100.0, (30, 3))
     openings = np.arange(30)
     sides = found.lp.sides.moved(openings, states)
-    start = np.zeros(30, np.int64)
-    status, tight = found.vertices.status[start], found.vertices.tight[start]
-    full = found.small.walk(found.pool, status, tight, sides, 1000)
+    kept_ones, first, every = (found.vertices.status, found.vertices.tight), np.zeros(30, np.int64), np.arange(30)
+    full = found.small.walk(found.pool, kept_ones, first, every, sides, 1000)
     assert (full.outcome == OPTIMAL).all()
     assert full.pivots.max() > 3
-    short = found.small.walk(found.pool, status, tight, sides, 2)
+    short = found.small.walk(found.pool, kept_ones, first, every, sides, 2)
     assert (short.outcome != OPTIMAL).any()
     good = short.outcome != 2
     assert (short.objective[good] <= full.objective[good] + 1e-9 * np.abs(full.objective[good])).all()
-    again = found.small.walk(found.pool, short.status, short.tight, sides, 1000)
+    again = found.small.walk(found.pool, (short.status, short.tight), every, every, sides, 1000)
     np.testing.assert_allclose(again.objective[good], full.objective[good], rtol=1e-12)
+    some = found.small.walk(found.pool, kept_ones, first[:2], np.array([7, 3]), sides, 1000)
+    assert some.objective.tolist() == full.objective[[7, 3]].tolist()
 
 
 @needs_kernel
@@ -170,16 +173,23 @@ def test_the_kernel_gives_up_what_has_no_solution_and_bases_that_are_none() -> N
     found = kept(problem)
     small = found.small
     assert small is not None
-    status, tight = found.vertices.status[:1].copy(), found.vertices.tight[:1]
-    sides = found.lp.sides.moved(np.zeros(1, np.int64), np.full((1, 3), -1e9))  # more water leaves than there is
-    assert small.walk(found.pool, status, tight, sides, 1000).outcome.tolist() == [2]
-    sides = found.lp.sides.moved(np.zeros(1, np.int64), np.full((1, 3), 50.0))
+    status, tight = found.vertices.status[:1].copy(), found.vertices.tight[:1].copy()
+    only = np.zeros(1, np.int64)
+
+    def outcome(sides: FloatArray, place: int = 0) -> int:
+        return int(small.walk(found.pool, (status, tight), only + place, only, sides, 1000).outcome[0])
+
+    sides = found.lp.sides.moved(only, np.full((1, 3), 50.0))
+    assert outcome(sides) == OPTIMAL
+    assert outcome(sides, place=-2) == LOST, "no vertex is known"
+    assert outcome(found.lp.sides.moved(only, np.full((1, 3), -1e9))) == LOST, "more water leaves than there is"
+    tight[:] = found.pool.size
+    assert outcome(sides) == LOST, "a cut that is not there"
+    tight[:] = found.vertices.tight[:1]
     status[:] = 1  # everything basic
-    assert small.walk(found.pool, status, tight, sides, 1000).outcome.tolist() == [2]
+    assert outcome(sides) == LOST
     status[:] = 0  # nothing is
-    assert small.walk(found.pool, status, tight, sides, 1000).outcome.tolist() == [2]
-    unknown = np.full_like(tight, found.pool.size)  # a cut that is not there
-    assert small.walk(found.pool, found.vertices.status[:1], unknown, sides, 1000).outcome.tolist() == [2]
+    assert outcome(sides) == LOST
 
 
 def test_what_the_kernel_loses_highs_solves(monkeypatch: pytest.MonkeyPatch) -> None:
