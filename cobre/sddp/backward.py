@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from cobre.sddp.contracts import Exchange
 from cobre.sddp.model import Model, Share, StageModel
 from cobre.sddp.problem import Stage
-from cobre.sddp.reuse import FRESH, Picks, Reuse
+from cobre.sddp.reuse import FRESH, NONE, Picks, Reuse
 from cobre.sddp.risk import Expectation, FloatArray
 from cobre.sddp.vertices import Fresh
 
@@ -104,7 +104,7 @@ def _reused(
     if reuse.picks is not None and stage.number > 1:
         of_a_unit = -(-reuse.picks // stage.blocks(points))
         picks = Picks(of_a_unit, share.ends, count, stage.iteration)
-    answers = reuse.answer(share.openings, share.points, states, scenarios.take(share.points), picks)
+    answers = reuse.answer(share, states, scenarios, picks)
     told = answers.vertices[:, np.newaxis].astype(np.float64)
     if answers.rise is not None:
         told = np.concatenate([told, answers.rise[:, np.newaxis]], axis=1)
@@ -115,7 +115,10 @@ def _reused(
         reuse.tally(gathered[:, 1])
     if new.any():
         packed = exchange.gather((answers.fresh.pack(), np.bincount(share.units[new], minlength=share.rows.size)))[0]
-        places[new] = reuse.keep(Fresh.unpack(packed, stage.stage))
+        kept = reuse.keep(Fresh.unpack(packed, stage.stage))
+        places[new] = kept
+        again = np.flatnonzero(places < NONE)
+        places[again] = kept[np.cumsum(new).take(again) - (NONE - places.take(again))]
     places = places.reshape(points, count).take(stage.places, axis=1).ravel()
     openings, at = share.every_opening, share.every_point
     if picks is not None:  # what was not solved takes the best vertex, those of this stage among them

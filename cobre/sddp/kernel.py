@@ -25,13 +25,13 @@ from cobre.sddp.highs import BASIC, LOWER, UPPER, ZERO
 from cobre.sddp.risk import FloatArray
 from cobre.sddp.template import Template
 
-__all__ = ["LOST", "OPTIMAL", "Bases", "Proofs", "SmallLP", "Walked", "kernel_is_there"]
+__all__ = ["LOST", "OPTIMAL", "SAME", "Bases", "Proofs", "SmallLP", "Walked", "Walks", "kernel_is_there"]
 
 IntArray = NDArray[np.int64]
 StatusArray = NDArray[np.int8]
 BoolArray = NDArray[np.bool_]
 Bases = tuple[StatusArray, IntArray]
-OPTIMAL, BOUND, LOST = 0, 1, 2  # outcomes of a walk
+OPTIMAL, BOUND, LOST, SAME = 0, 1, 2, 3  # outcomes of a walk
 
 
 class _Form(Structure):
@@ -60,6 +60,13 @@ class _Kept(Structure):
     _fields_ = [("size", c_int64), ("room", c_int64), *((name, c_void_p) for name in _KEPT)]
 
 
+_WALKED = ("outcome", "pivots", "same", "objective", "outgoing", "duals", "status", "tight")
+
+
+class _Walked(Structure):
+    _fields_ = [(name, c_void_p) for name in _WALKED]
+
+
 @cache
 def _library() -> ctypes.CDLL | None:
     found = sorted(Path(__file__).parent.glob("_kernel*.so"))
@@ -70,7 +77,7 @@ def _library() -> ctypes.CDLL | None:
         getattr(library, name).restype = c_int64
     form, pool, kept, at, number = POINTER(_Form), POINTER(_Pool), POINTER(_Kept), c_void_p, c_int64
     library.cobre_prove.argtypes = [form, pool, kept, number, at, number, *[at] * 7]
-    library.cobre_walk.argtypes = [form, pool, at, at, number, at, at, at, number, *[at] * 7]
+    library.cobre_walk.argtypes = [form, pool, at, at, number, at, at, at, at, at, number, POINTER(_Walked)]
     return library
 
 
@@ -99,12 +106,29 @@ class Proofs:
 
 
 @dataclass(frozen=True, eq=False)
+class Walks:
+    """r pairs to be solved. rows: (r,) of the right-hand sides. units: (r,) of work, those of one unit together.
+
+    places: (r,) the starts, of those that ``SmallLP.walk`` is given, and known: (r,) what they give, scaled, -inf where
+    that is not known: a pair begins at a basis that its unit has come to before, where that gives more.
+    """
+
+    rows: IntArray
+    units: IntArray
+    places: IntArray
+    known: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
 class Walked:
-    """Of r pairs: outcome (r,) OPTIMAL, BOUND (a dual feasible basis, for pivots ran out) or LOST (the rest says
-    nothing); objective (r,), outgoing (r, S + 1), duals (r, m), all scaled; status (r, n + m) and tight (r, S + 1)."""
+    """Of r pairs: outcome (r,) OPTIMAL, BOUND (a dual feasible basis, for pivots ran out), LOST (the rest says nothing)
+    or SAME (the basis of the ``same``-th, which is of the same unit and before it, is optimal: neither duals nor basis
+    are given again); objective (r,), outgoing (r, S + 1), duals (r, m), all scaled; status (r, n + m) and tight
+    (r, S + 1)."""
 
     outcome: NDArray[np.uint8]
     pivots: IntArray
+    same: IntArray
     objective: FloatArray
     outgoing: FloatArray
     duals: FloatArray
@@ -189,27 +213,24 @@ class SmallLP:
         self._kept[1].size = kept.size
         return self._kept[1]
 
-    def walk(
-        self, pool: CutPool, starts: Bases, places: IntArray, rows: IntArray, sides: FloatArray, most: int
-    ) -> Walked:
-        """Solve r pairs: of right-hand sides (P, K) those in ``rows`` (r,), each from its basis of ``starts``, which
-        must be dual feasible: status (v, n + m) and tight (v, S + 1), of which it is the one in ``places`` (r,).
-
-        most: pivots.
-        """
-        count = rows.size
+    def walk(self, pool: CutPool, starts: Bases, walks: Walks, sides: FloatArray, most: int) -> Walked:
+        """Solve pairs of right-hand sides (P, K) from bases, status (v, n + m) and tight (v, S + 1), which must be dual
+        feasible. most: pivots."""
+        count = walks.rows.size
         found = Walked(
             outcome=np.empty(count, np.uint8),
             pivots=np.empty(count, np.int64),
+            same=np.empty(count, np.int64),
             objective=np.empty(count),
             outgoing=np.empty((count, self.states + 1)),
             duals=np.empty((count, self.rows)),
             status=np.empty((count, self.rows + self.columns), np.int8),
             tight=np.empty((count, self.states + 1), np.int64),
         )
+        addresses = _Walked(*(_address(getattr(found, name)) for name in _WALKED))
         self._call(
-            self._library.cobre_walk, pool, *starts, count, places, rows, sides, most,
-            found.outcome, found.pivots, found.objective, found.outgoing, found.duals, found.status, found.tight,
+            self._library.cobre_walk, pool, *starts, count,
+            walks.places, walks.known, walks.units, walks.rows, sides, most, byref(addresses),
         )  # fmt: skip
         return found
 

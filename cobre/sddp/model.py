@@ -32,16 +32,19 @@ _UNITS = 4  # of work that a stage of the backward pass is cut into at least, wh
 class Share:
     """One rank's units of the backward pass of a stage, of which there is one for each trial point and block.
 
-    starts: where each block begins in the stage's order of openings. openings, points: (r,) of each solve. ends: (u,)
-    where each unit ends. blocks: of each unit, where its block begins; first: whether it is of the first trial point.
-    rows, firsts: (units,) of the units of all ranks, how many openings each has, and whether it is of the first point.
-    units: (P N,) the unit of each solve of all ranks. every_opening, every_point: (P N,) all of them, by point and then
-    by number of the opening.
+    starts: where each block begins in the stage's order of openings. openings, points, own_units: (r,) of each solve.
+    ends: (u,) where each unit ends. blocks: of each unit, where its block begins; first: whether it is of the first
+    trial point.
+
+    Of the units of all ranks: rows, firsts: (units,) how many openings each has, and whether it is of the first point.
+    units: (P N,) the unit of each solve. every_opening, every_point: (P N,) all solves, by point and then by number of
+    the opening.
     """
 
     starts: list[int]
     openings: IntArray
     points: IntArray
+    own_units: IntArray
     ends: IntArray
     blocks: list[int]
     first: list[bool]
@@ -61,6 +64,7 @@ class Share:
             starts=starts,
             openings=np.concatenate([np.zeros(0, np.int64), *(blocks[unit % count] for unit in mine)]),
             points=np.repeat(own // count, sizes[own]),
+            own_units=np.repeat(own, sizes[own]),
             ends=np.cumsum(sizes[own]),
             blocks=[starts[unit % count] for unit in mine],
             first=[unit < count for unit in mine],

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from cobre.sddp.batch import SolverStatistics
 from cobre.sddp.highs import BASIC
 from cobre.sddp.hot_solves import Solved, Starts, solve_each
-from cobre.sddp.kernel import OPTIMAL, Proofs, SmallLP, Walked, kernel_is_there
-from cobre.sddp.model import StageModel
+from cobre.sddp.kernel import OPTIMAL, SAME, Proofs, SmallLP, Walked, Walks, kernel_is_there
+from cobre.sddp.model import Share, StageModel
 from cobre.sddp.risk import FloatArray
 from cobre.sddp.template import Template
 from cobre.sddp.vertices import Fresh, Vertices
@@ -47,7 +47,7 @@ def is_small(template: Template) -> bool:
 @dataclass(frozen=True, eq=False)
 class Answers:
     """What r pairs came to. vertices: (r,) their places, FRESH where ``fresh``, in their order, has it instead, NONE
-    where nothing is known of it.
+    where nothing is known of it, and less, NONE - d, where it is that of the d-th FRESH one before it (of its unit).
 
     rise: (r,) by how much solving a pair raised its value, relative, NaN where it was not solved; None where all are
     answered exactly.
@@ -75,6 +75,17 @@ class Picks:
         ordered = unit[order]
         nth = np.arange(order.size) - np.searchsorted(ordered, ordered)
         return np.sort(order[nth < self.count])
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Those that are left to be solved, (v,) rising places, of pairs (r,), whose openings, units of work and scenarios
+    these are."""
+
+    left: IntArray
+    openings: IntArray
+    units: IntArray
+    scenarios: IntArray
 
 
 class Reuse:
@@ -136,29 +147,28 @@ class Reuse:
         best = self._best(openings, points, states, sides)
         left = np.flatnonzero(~best.proved)
         if left.size:
-            found = self._solve(left, sides, best.vertices, openings, scenarios)
+            own = incoming.take(left, axis=0)
+            found = self._solve(Pairs(left, openings, scenarios, scenarios), sides, best, own)
             best.outgoing[left] = found.watched
-            best.values[left] = self._unscaled(found, incoming.take(left, axis=0))
+            best.values[left] = self._unscaled(found, own)
         return best.values, best.outgoing * self._watched_scale
 
-    def answer(
-        self, openings: IntArray, points: IntArray, states: FloatArray, scenarios: IntArray, picks: Picks | None = None
-    ) -> Answers:
-        """The vertices of r pairs, as in ``follow``.
+    def answer(self, share: Share, states: FloatArray, scenarios: IntArray, picks: Picks | None = None) -> Answers:
+        """The vertices of a share's pairs, whose points are rows of ``states`` (P, S), of scenarios (P,).
 
         picks: who is solved at most, where the others take the best vertex, which is a lower bound; None: all are
         answered exactly. Raises SolverError when a solve fails whatever is tried.
         """
+        openings, points = share.openings, share.points
         incoming = states.take(points, axis=0)
         sides = self.lp.sides.moved(openings, incoming)
         best = self._best(openings, points, states, sides)
         left = np.flatnonzero(~best.proved)
         if picks is not None:
             left = left[picks.among(openings[left], points[left], left)]
-        found = self._solve(left, sides, best.vertices, openings, scenarios)
         incoming = incoming.take(left, axis=0)
+        found = self._solve(Pairs(left, openings, share.own_units, scenarios.take(points)), sides, best, incoming)
         solved = self._unscaled(found, incoming)
-        fresh = self._fresh(found, solved, openings.take(left), incoming)
         rise = None
         if self.picks is not None:
             rise = np.full(openings.size, np.nan)
@@ -166,8 +176,27 @@ class Reuse:
                 rise[left] = (solved - best.values[left]) / np.maximum(1.0, np.abs(solved))
         vertices = best.vertices
         vertices[vertices < 0] = NONE
-        vertices[left] = places = self.vertices.places_of(fresh.bases())
-        return Answers(vertices, fresh.taken(np.flatnonzero(places == FRESH)), rise)
+        first = np.flatnonzero(found.same < 0)
+        fresh = self._fresh(
+            found.taken(first), solved.take(first), openings.take(left.take(first)), incoming.take(first, axis=0)
+        )
+        met = self.vertices.places_of(fresh.bases())
+        vertices[left] = self._named(found.same, first, met)
+        return Answers(vertices, fresh.taken(np.flatnonzero(met == FRESH)), rise)
+
+    @staticmethod
+    def _named(same: IntArray, first: IntArray, met: IntArray) -> IntArray:
+        """Places as in ``Answers``; met: those of the first ones, whose bases others have too."""
+        places = np.empty(same.size, np.int64)
+        places[first] = met
+        again = np.flatnonzero(same >= 0)
+        if again.size:
+            of = same.take(again)
+            so_far = np.cumsum(np.where(same < 0, places, 0) == FRESH)
+            back = so_far.take(again) - so_far.take(of) + 1
+            there = places.take(of)
+            places[again] = np.where(there == FRESH, NONE - back, there)
+        return places
 
     def _best(self, openings: IntArray, points: IntArray, states: FloatArray, sides: FloatArray) -> Proofs:
         if self.small is not None:
@@ -185,43 +214,43 @@ class Reuse:
 
     # -- solving ----------------------------------------------------------------------------------------------
 
-    def _solve(
-        self, left: IntArray, sides: FloatArray, vertices: IntArray, openings: IntArray, scenarios: IntArray
-    ) -> _Found:
-        """Solve those pairs (v,), rising, of all (r,), each from its vertex's basis."""
-        walked = self._by_kernel(left, sides, vertices)
-        rest, found = left, None
+    def _solve(self, pairs: Pairs, sides: FloatArray, best: Proofs, incoming: FloatArray) -> _Found:
+        """Solve those pairs (v,), entered with states (v, S), each from the basis of the best vertex."""
+        walked = self._by_kernel(pairs, sides, best, incoming)
+        rest, found = pairs.left, None
         if walked is not None:
-            found = _Found(walked.objective, walked.outgoing, walked.duals, walked.status, walked.tight)
-            lost = np.flatnonzero(walked.outcome != OPTIMAL)
+            found = _Found(walked.objective, walked.outgoing, walked.duals, walked.status, walked.tight, walked.same)
+            lost = np.flatnonzero((walked.outcome != OPTIMAL) & (walked.outcome != SAME))
             if not lost.size:
                 return found
-            rest = left[lost]
+            rest = rest[lost]
         if self.small is not None:
             self._fit_cuts()
-        self.lp.name_solves(openings[rest], scenarios[rest])
-        mended = self._by_highs(sides[rest], vertices[rest])
+        self.lp.name_solves(pairs.openings[rest], pairs.scenarios[rest])
+        mended = self._by_highs(sides[rest], best.vertices[rest])
         if found is None:
             return mended
         found.put(lost, mended)
         return found
 
-    def _by_kernel(self, left: IntArray, sides: FloatArray, vertices: IntArray) -> Walked | None:
+    def _by_kernel(self, pairs: Pairs, sides: FloatArray, best: Proofs, incoming: FloatArray) -> Walked | None:
         """What the kernel makes of them; None where it does not know what to begin with, or is not there."""
-        kept = self.vertices
+        kept, left = self.vertices, pairs.left
         if self.small is None:
             return None
         if kept.size:
-            starts, places = (kept.status, kept.tight), vertices.take(left)
+            starts, places = (kept.status, kept.tight), best.vertices.take(left)
         elif self.small.slack_start is not None:
             starts, places = self.small.slack_start, np.zeros(left.size, np.int64)
         else:
             return None
         began = perf_counter()
-        walked = self.small.walk(self.pool, starts, places, left, sides, _PIVOTS)
+        known = (best.values.take(left) - self.lp.sides.incoming_cost(incoming)) * self.lp.scaling.cost
+        walks = Walks(left, pairs.units.take(left), places, known)
+        walked = self.small.walk(self.pool, starts, walks, sides, _PIVOTS)
         seconds = perf_counter() - began
-        solves = int(np.count_nonzero(walked.outcome == OPTIMAL))
-        self.lp.statistics.add(SolverStatistics(solves, int(walked.pivots.sum()), seconds, seconds))
+        solves, same = (int(np.count_nonzero(walked.outcome == outcome)) for outcome in (OPTIMAL, SAME))
+        self.lp.statistics.add(SolverStatistics(solves, int(walked.pivots.sum()), seconds, seconds, reused=same))
         return walked
 
     def _by_highs(self, sides: FloatArray, vertices: IntArray) -> _Found:
@@ -316,13 +345,15 @@ class Reuse:
 @dataclass(eq=False)
 class _Found:
     """r solutions, scaled: objective (r,), watched columns (r, S + 1), duals (r, m), and the bases: status (r, n + m),
-    tight (r, S + 1) ids of cuts, rising, -1 behind them."""
+    tight (r, S + 1) ids of cuts, rising, -1 behind them. same: (r,) which one has the basis and the duals, -1: itself.
+    """
 
     objective: FloatArray
     watched: FloatArray
     duals: FloatArray
     status: NDArray[np.int8]
     tight: IntArray
+    same: IntArray
 
     @classmethod
     def of(cls, solved: Solved, cut_ids: IntArray, m: int, watched: IntArray) -> _Found:
@@ -335,9 +366,16 @@ class _Found:
         tight.sort(axis=1)
         tight[tight == none] = -1
         status = np.concatenate([solved.columns, solved.rows[:, :m]], axis=1).astype(np.int8)
-        return cls(solved.objective, solved.x[:, watched], solved.duals, status, tight[:, :most])
+        same = np.full(count, -1)
+        return cls(solved.objective, solved.x[:, watched], solved.duals, status, tight[:, :most], same)
 
     def put(self, rows: IntArray, other: _Found) -> None:
         """Take the other's at these places."""
-        for name in ("objective", "watched", "duals", "status", "tight"):
-            getattr(self, name)[rows] = getattr(other, name)
+        for name, mine in vars(self).items():
+            mine[rows] = getattr(other, name)
+
+    def taken(self, rows: IntArray) -> _Found:
+        """Those at these places (v,)."""
+        if rows.size == self.objective.size:
+            return self
+        return _Found(*(mine.take(rows, axis=0) for mine in vars(self).values()))

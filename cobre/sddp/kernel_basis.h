@@ -1,0 +1,297 @@
+/* Small LPs and their bases: a dense inverse, what it gives for right-hand sides, and the cut that a solution violates.
+ *
+ * A basis is computed from its list of basic variables alone. Cuts are rows only while they matter: s + 2 slots hold
+ * those that are tight, and one more, which a solution violates. Sums run in a fixed order, and are not to be contracted
+ * (-ffp-contract=off), so that a pair's bits depend on nothing but the pair.
+ */
+#ifndef COBRE_KERNEL_BASIS_H
+#define COBRE_KERNEL_BASIS_H
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Wider registers where the processor has them: loops over elements only, whose bits do not depend on the width. */
+#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__)
+#define WIDE __attribute__((target_clones("avx2", "default")))
+#else
+#define WIDE
+#endif
+
+enum { LOWER = 0, BASIC = 1, UPPER = 2, ZERO = 3 };
+enum { OPTIMAL = 0, BOUND = 1, LOST = 2, SAME = 3 };
+
+#define FEASIBLE 1e-9 /* of a scaled variable or reduced cost: HiGHS's own tolerance here */
+#define VIOLATED 1e-10 /* of a cut, relative to max(1, |cost-to-go|) */
+#define PIVOT 1e-7 /* an entry of the pivot row below this is no pivot */
+#define ALIKE 1e-9 /* values of vertices, relative, that may be those of one vertex's many bases */
+#define TRIES 16 /* of them */
+#define OWN 16 /* bases that a unit of work remembers */
+#define SINGULAR 1e-11 /* of a basis's matrix, relative to its largest entry */
+
+typedef struct {
+    int64_t m, n, s, k, wide, vars;
+    const double *matrix; /* m x n */
+    const double *columns; /* n x m */
+    const double *lower, *upper; /* vars */
+    const double *cost; /* n */
+    const double *rhs; /* m */
+    const int64_t *moving; /* k */
+    const int64_t *watched; /* s + 1 */
+    const double *cut_scale; /* s */
+    const double *watched_scale; /* s + 1 */
+    double intercept_scale;
+} form_t;
+
+typedef struct {
+    int64_t size, room;
+    const double *slopes; /* room x s */
+    const double *by_state; /* s x room */
+    const double *intercepts; /* room */
+    const double *shown; /* size: intercepts, -inf where a cut is not active */
+} pool_t;
+
+typedef struct {
+    const form_t *f;
+    const pool_t *pool;
+    int64_t *basic; /* wide */
+    int8_t *status; /* vars */
+    int64_t *cuts; /* s + 2 */
+    double *coef; /* (s + 2) x (s + 1) */
+    double *slot_right; /* s + 2 */
+    double *inverse; /* wide x wide */
+    double *matrix; /* wide x wide, scratch */
+    double *z, *y, *right, *column; /* wide */
+    double *reduced, *row; /* vars */
+    double *outgoing; /* s + 1, scaled */
+    double *heights; /* pool size */
+    double *ratio, *rate; /* vars, of candidates */
+    int64_t *candidate; /* vars */
+    int64_t *watched_of; /* n, s + 1 for none */
+} walk_t;
+
+static void *take(char **at, int64_t bytes) {
+    void *found = *at;
+    *at += (bytes + 63) / 64 * 64;
+    return found;
+}
+
+static char *lay_out(walk_t *w, const form_t *f, const pool_t *pool, char *at) {
+    int64_t wide = f->wide, slots = f->s + 2, d = (int64_t)sizeof(double);
+    w->f = f;
+    w->pool = pool;
+    w->basic = take(&at, wide * d);
+    w->status = take(&at, f->vars);
+    w->cuts = take(&at, slots * d);
+    w->coef = take(&at, slots * (f->s + 1) * d);
+    w->slot_right = take(&at, slots * d);
+    w->inverse = take(&at, wide * wide * d);
+    w->matrix = take(&at, wide * wide * d);
+    w->z = take(&at, wide * d);
+    w->y = take(&at, wide * d);
+    w->right = take(&at, wide * d);
+    w->column = take(&at, wide * d);
+    w->reduced = take(&at, f->vars * d);
+    w->row = take(&at, f->vars * d);
+    w->outgoing = take(&at, (f->s + 1) * d);
+    w->heights = take(&at, pool->size * d);
+    w->ratio = take(&at, f->vars * d);
+    w->rate = take(&at, f->vars * d);
+    w->candidate = take(&at, f->vars * d);
+    w->watched_of = take(&at, f->n * d);
+    return at;
+}
+
+static char *prepare(walk_t *w, const form_t *f, const pool_t *pool) {
+    char *memory = malloc((size_t)(lay_out(w, f, pool, 0) - (char *)0) + 64);
+    if (memory == NULL) return NULL;
+    lay_out(w, f, pool, (char *)(((uintptr_t)memory + 63) / 64 * 64));
+    for (int64_t v = 0; v < f->n; v++) w->watched_of[v] = f->s + 1;
+    for (int64_t j = 0; j <= f->s; j++) w->watched_of[f->watched[j]] = j;
+    return memory;
+}
+
+static double at_rest(const form_t *f, int8_t status, int64_t v) {
+    if (status == LOWER) return f->lower[v];
+    return status == UPPER ? f->upper[v] : 0.0;
+}
+
+static void slot_row(const form_t *f, const pool_t *pool, int64_t id, double *coef, double *right) {
+    for (int64_t j = 0; j < f->s; j++) coef[j] = id < 0 ? 0.0 : pool->slopes[id * f->s + j] * f->cut_scale[j];
+    coef[f->s] = id < 0 ? 0.0 : 1.0;
+    *right = id < 0 ? 0.0 : pool->intercepts[id] * f->intercept_scale;
+}
+
+/* Gauss and Jordan, with the largest entry of a column as its pivot; w->matrix is used up. 0 where it is singular. */
+WIDE static int invert(walk_t *w) {
+    int64_t wide = w->f->wide;
+    double *a = w->matrix, *b = w->inverse, largest = 0.0;
+    for (int64_t i = 0; i < wide * wide; i++) {
+        b[i] = 0.0;
+        if (fabs(a[i]) > largest) largest = fabs(a[i]);
+    }
+    for (int64_t i = 0; i < wide; i++) b[i * wide + i] = 1.0;
+    for (int64_t c = 0; c < wide; c++) {
+        int64_t p = c;
+        for (int64_t i = c + 1; i < wide; i++)
+            if (fabs(a[i * wide + c]) > fabs(a[p * wide + c])) p = i;
+        if (!(fabs(a[p * wide + c]) > SINGULAR * largest)) return 0;
+        double pivot = 1.0 / a[p * wide + c];
+        for (int64_t j = 0; j < wide; j++) {
+            double x = a[p * wide + j], y = b[p * wide + j];
+            a[p * wide + j] = a[c * wide + j];
+            b[p * wide + j] = b[c * wide + j];
+            a[c * wide + j] = x * pivot;
+            b[c * wide + j] = y * pivot;
+        }
+        for (int64_t i = 0; i < wide; i++) {
+            double factor = a[i * wide + c];
+            if (i == c || factor == 0.0) continue;
+            for (int64_t j = c; j < wide; j++) a[i * wide + j] -= factor * a[c * wide + j];
+            for (int64_t j = 0; j < wide; j++) b[i * wide + j] -= factor * b[c * wide + j];
+        }
+    }
+    return 1;
+}
+
+/* Take up a basis: its variables in rising order, its tight cuts in the first slots. 0 where it is none. */
+static int take_up(walk_t *w, const int8_t *status, const int64_t *tight) {
+    const form_t *f = w->f;
+    int64_t m = f->m, n = f->n, s = f->s, wide = f->wide, found = 0;
+    memcpy(w->status, status, (size_t)(n + m));
+    for (int64_t j = 0; j < s + 2; j++) {
+        w->cuts[j] = j <= s ? tight[j] : -1;
+        if (w->cuts[j] >= w->pool->size) return 0;
+        w->status[n + m + j] = w->cuts[j] >= 0 ? LOWER : BASIC;
+        slot_row(f, w->pool, w->cuts[j], w->coef + j * (s + 1), w->slot_right + j);
+    }
+    for (int64_t v = 0; v < f->vars; v++) {
+        if (w->status[v] != BASIC) continue;
+        if (found == wide) return 0;
+        w->basic[found++] = v;
+    }
+    if (found != wide) return 0;
+    memset(w->matrix, 0, (size_t)(wide * wide) * sizeof(double));
+    for (int64_t p = 0; p < wide; p++) {
+        int64_t v = w->basic[p];
+        if (v >= n) {
+            w->matrix[(v - n) * wide + p] = -1.0;
+            continue;
+        }
+        for (int64_t i = 0; i < m; i++) w->matrix[i * wide + p] = f->columns[v * m + i];
+        if (w->watched_of[v] > s) continue;
+        for (int64_t j = 0; j < s + 2; j++) w->matrix[(m + j) * wide + p] = w->coef[j * (s + 1) + w->watched_of[v]];
+    }
+    return invert(w);
+}
+
+/* row = combination of all rows, slots' and slacks' entries included. */
+WIDE static void combine(const walk_t *w, const double *weights, double *row) {
+    const form_t *f = w->f;
+    int64_t m = f->m, n = f->n, s = f->s;
+    memset(row, 0, (size_t)n * sizeof(double));
+    for (int64_t i = 0; i < m; i++) {
+        double weight = weights[i];
+        const double *line = f->matrix + i * n;
+        if (weight != 0.0)
+            for (int64_t v = 0; v < n; v++) row[v] += weight * line[v];
+    }
+    for (int64_t j = 0; j < s + 2; j++)
+        for (int64_t k = 0; k <= s; k++) row[f->watched[k]] += weights[m + j] * w->coef[j * (s + 1) + k];
+    for (int64_t i = 0; i < f->wide; i++) row[n + i] = -weights[i];
+}
+
+/* z, y and reduced costs from the inverse; sides: k right-hand sides, or NULL where they are left out. */
+static void compute(walk_t *w, const double *sides) {
+    const form_t *f = w->f;
+    int64_t m = f->m, n = f->n, s = f->s, wide = f->wide;
+    memcpy(w->right, f->rhs, (size_t)m * sizeof(double));
+    memcpy(w->right + m, w->slot_right, (size_t)(s + 2) * sizeof(double));
+    for (int64_t v = 0; v < n; v++) {
+        double x = w->status[v] == BASIC ? 0.0 : at_rest(f, w->status[v], v);
+        if (x == 0.0) continue;
+        for (int64_t i = 0; i < m; i++) w->right[i] -= f->columns[v * m + i] * x;
+        if (w->watched_of[v] > s) continue;
+        for (int64_t j = 0; j < s + 2; j++) w->right[m + j] -= w->coef[j * (s + 1) + w->watched_of[v]] * x;
+    }
+    if (sides != NULL)
+        for (int64_t k = 0; k < f->k; k++) w->right[f->moving[k]] += sides[k];
+    memset(w->y, 0, (size_t)wide * sizeof(double));
+    for (int64_t p = 0; p < wide; p++) {
+        const double *line = w->inverse + p * wide;
+        double total = 0.0, cost = w->basic[p] < n ? f->cost[w->basic[p]] : 0.0;
+        for (int64_t i = 0; i < wide; i++) total += line[i] * w->right[i];
+        w->z[p] = total;
+        if (cost != 0.0)
+            for (int64_t i = 0; i < wide; i++) w->y[i] += cost * line[i];
+    }
+    combine(w, w->y, w->row);
+    for (int64_t v = 0; v < f->vars; v++) w->reduced[v] = (v < n ? f->cost[v] : 0.0) - w->row[v];
+}
+
+static void find_outgoing(walk_t *w) {
+    const form_t *f = w->f;
+    for (int64_t k = 0; k <= f->s; k++) {
+        int64_t v = f->watched[k];
+        w->outgoing[k] = w->status[v] == BASIC ? 0.0 : at_rest(f, w->status[v], v);
+    }
+    for (int64_t p = 0; p < f->wide; p++) {
+        int64_t v = w->basic[p];
+        if (v < f->n && w->watched_of[v] <= f->s) w->outgoing[w->watched_of[v]] = w->z[p];
+    }
+}
+
+static double allowed(const form_t *f, double cost_to_go) {
+    double relative = VIOLATED * fmax(1.0, fabs(cost_to_go));
+    /* less than twice what a row of the LP may be exceeded by would not make a pivot */
+    return fmax(relative, 2.0 * FEASIBLE * f->watched_scale[f->s]);
+}
+
+/* The cut that a solution (scaled, s + 1) violates most, -1 for none. */
+WIDE static int64_t most_violated(
+    const form_t *f, const pool_t *pool, const double *outgoing, const int64_t *cuts, double *heights
+) {
+    int64_t size = pool->size, worst = -1;
+    double cost_to_go = outgoing[f->s] * f->watched_scale[f->s], highest;
+    if (size == 0) return -1;
+    memcpy(heights, pool->shown, (size_t)size * sizeof(double));
+    for (int64_t j = 0; j < f->s; j++) {
+        double x = outgoing[j] * f->watched_scale[j];
+        const double *slopes = pool->by_state + j * pool->room;
+        if (x != 0.0)
+            for (int64_t c = 0; c < size; c++) heights[c] += x * slopes[c];
+    }
+    if (cuts != NULL)
+        for (int64_t j = 0; j < f->s + 2; j++)
+            if (cuts[j] >= 0) heights[cuts[j]] = -INFINITY;
+    highest = cost_to_go + allowed(f, cost_to_go);
+    for (int64_t c = 0; c < size; c++)
+        if (heights[c] > highest) {
+            highest = heights[c];
+            worst = c;
+        }
+    return worst;
+}
+
+static int is_feasible(const walk_t *w) {
+    const form_t *f = w->f;
+    for (int64_t p = 0; p < f->wide; p++) {
+        int64_t v = w->basic[p];
+        if (!(w->z[p] >= f->lower[v] - FEASIBLE && w->z[p] <= f->upper[v] + FEASIBLE)) return 0;
+    }
+    return 1;
+}
+
+/* Also whether basic variables cost nothing, as they do unless the basis is ill-conditioned. */
+static int is_dual_feasible(const walk_t *w) {
+    const form_t *f = w->f;
+    for (int64_t v = 0; v < f->vars; v++) {
+        int8_t status = w->status[v];
+        if (status != BASIC && !(f->upper[v] > f->lower[v])) continue;
+        if (status != UPPER && !(w->reduced[v] >= -FEASIBLE)) return 0;
+        if (status != LOWER && !(w->reduced[v] <= FEASIBLE)) return 0;
+    }
+    return 1;
+}
+
+#endif
