@@ -17,7 +17,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from cobre.engine.checkpoint_writer import CheckpointPlan, Keep, keeping
 from cobre.engine.dialogue import Dialogue, Finished, Progress, Resumed, Surroundings
 from cobre.engine.exchange import CommExchange
 from cobre.engine.keeping import Kept
@@ -35,6 +34,7 @@ from cobre.transport.communicator import Communicator
 from cobre.transport.select import create_communicator
 
 if TYPE_CHECKING:
+    from cobre.engine.checkpoint_writer import CheckpointPlan, Keep
     from cobre.sddp.policy import Policy
     from cobre.sddp.simulation import FinishedBlock, SimulatedBlock, SimulationOutcome
 
@@ -155,7 +155,7 @@ class Worker:
         with self._in_group():
             (loaded,) = self._loaded(job, problem)
             begin, keep = self._agreed(job, _opened(resume))
-            with keeping(checkpoints if exchange.leads else None, keep) as keep_all:
+            with _keeping(checkpoints if exchange.leads else None, keep) as keep_all:
                 outcome = train(
                     loaded,
                     settings,
@@ -289,6 +289,14 @@ def _peak_memory() -> int:
     except OSError:
         pass
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _keeping(plan: CheckpointPlan | None, keep: Keep | None) -> contextlib.AbstractContextManager[Keep | None]:
+    if plan is None:
+        return contextlib.nullcontext(keep)
+    from cobre.engine.checkpoint_writer import keeping  # most workers write none, and wait for what they import
+
+    return keeping(plan, keep)
 
 
 def _opened(value: Any) -> Any:

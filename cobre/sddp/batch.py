@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cobre.sddp.risk import FloatArray
 
-__all__ = ["Basis", "Batch", "SolverStatistics"]
+__all__ = ["Basis", "Batch", "ScaledSides", "SolverStatistics"]
 
 IntArray = NDArray[np.int64]
 
@@ -42,6 +42,18 @@ class Basis:
             row[columns : columns + rows].astype(np.int32),
             tight[tight >= 0].astype(np.int64),
         )
+
+
+class ScaledSides:
+    """Scaled row bounds and costs of a batch, and where they lie in memory."""
+
+    def __init__(self, lower: FloatArray, upper: FloatArray, costs: FloatArray | None) -> None:
+        self._keep = lower, upper, costs
+        self.lower_at = self.upper_at = lower.ctypes.data
+        if upper is not lower:
+            self.upper_at = upper.ctypes.data
+        self.costs_at = 0 if costs is None else costs.ctypes.data
+        self.priced = costs is not None
 
 
 @dataclass(eq=False)

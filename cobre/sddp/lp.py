@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cobre.errors import SolverError
-from cobre.sddp.batch import Basis, Batch, SolverStatistics
+from cobre.sddp.batch import Basis, Batch, ScaledSides, SolverStatistics
 from cobre.sddp.highs import BASIC, LOWER, OPTIMAL, STATUS_NAMES, Highs
 from cobre.sddp.lazy import LazyCuts
 from cobre.sddp.lp_options import RETRIES, Option, profile_options
@@ -36,18 +37,6 @@ __all__ = ["StageLP"]
 IntArray = NDArray[np.int64]
 _NO_IDS = np.zeros(0, np.int64)
 _SMALLEST_COEFFICIENT = 1e-12  # of a scaled cut; below it an entry is noise, and HiGHS would drop it anyway
-
-
-class _Sides:
-    """Scaled row bounds and costs of a batch, and where they lie in memory."""
-
-    def __init__(self, lower: FloatArray, upper: FloatArray, costs: FloatArray | None) -> None:
-        self._keep = lower, upper, costs
-        self.lower_at = self.upper_at = lower.ctypes.data
-        if upper is not lower:
-            self.upper_at = upper.ctypes.data
-        self.costs_at = 0 if costs is None else costs.ctypes.data
-        self.priced = costs is not None
 
 
 class StageLP:
@@ -68,7 +57,7 @@ class StageLP:
         self.failure_folder: Path | None = None
         self._warm = True
         self._openings = self._scenarios = _NO_IDS  # of the batch under way
-        self._options: dict[str, Option] = {}
+        self._options: dict[str, Option] = profile_options(SolverProfile())
         self._cost_scale = sign * self.scaling.cost * self.scaling.column[stage.openings.cost_columns]
         self._cut_scale = -self.scaling.column[stage.outgoing] * self.scaling.cost
         self._cut_columns = np.append(stage.outgoing, stage.columns).astype(np.int32)
@@ -77,13 +66,20 @@ class StageLP:
         self._laid_out: Basis | None = None  # the basis whose row statuses stand in _start_rows
         self._start_rows = np.zeros(0, np.int32)
         self._start_at = 0, 0  # where that basis lies in memory
-        self.highs = Highs()
-        self._pass_template()
-        self.use_profile(SolverProfile())
+        self._lay_out()
+
+    @cached_property
+    def highs(self) -> Highs:
+        """Made when it is asked for: where the kernel does all the solves, nobody asks."""
+        highs = Highs()
+        highs.pass_lp(self._cost, self._bounds, self._row_bounds, self._matrix)
+        highs.set_options(self._options)
+        return highs
 
     def close(self) -> None:
         """Free the solver."""
-        self.highs.close()
+        if "highs" in vars(self):
+            self.highs.close()
 
     def use_profile(self, profile: SolverProfile) -> None:
         """Solve with these options from now on."""
@@ -218,17 +214,16 @@ class StageLP:
             intercept_scale=scaling.cost,
         )
 
-    def _pass_template(self) -> None:
+    def _lay_out(self) -> None:
         stage, scaling = self.stage, self.scaling
         cost = np.append(self.sign * stage.cost * scaling.column * scaling.cost, stage.discount)
         bound = self.sign * stage.cost_to_go_bound * scaling.cost
         lower = np.append(stage.lower / scaling.column, 0.0 if self.last else bound)
         upper = np.append(stage.upper / scaling.column, 0.0 if self.last else np.inf)
         right = stage.rhs * scaling.row
-        row_bounds = np.where(stage.sense < 0, -np.inf, right), np.where(stage.sense > 0, np.inf, right)
-        matrix = stage.matrix.start, stage.matrix.index, scaled_matrix(stage.matrix, scaling)
         self._cost, self._bounds = cost, (lower, upper)
-        self.highs.pass_lp(cost, (lower, upper), row_bounds, matrix)
+        self._row_bounds = np.where(stage.sense < 0, -np.inf, right), np.where(stage.sense > 0, np.inf, right)
+        self._matrix = stage.matrix.start, stage.matrix.index, scaled_matrix(stage.matrix, scaling)
         self._columns = np.zeros((0, stage.columns + 1))
         self._rows = np.zeros(0)
         self._column_status = np.zeros(stage.columns + 1, np.int32)
@@ -264,7 +259,7 @@ class StageLP:
         self.highs.set_basis(*self._start_at)
         self.statistics.seconds += perf_counter() - began
 
-    def _chain(self, sides: _Sides, batch: Batch, rows: range, found: set[int] | None, activity: float) -> None:
+    def _chain(self, sides: ScaledSides, batch: Batch, rows: range, found: set[int] | None, activity: float) -> None:
         """Solve one row after the other, each from where the one before ended.
 
         The loop that everything else waits for: names are bound once, and results are written in place.
@@ -307,16 +302,16 @@ class StageLP:
         if batch.primal.shape[1]:
             batch.primal[at] = columns[:, :-1]
 
-    def _scaled_sides(self, openings: IntArray, incoming: FloatArray) -> _Sides:
+    def _scaled_sides(self, openings: IntArray, incoming: FloatArray) -> ScaledSides:
         costs = self.stage.openings.cost[openings] * self._cost_scale if self._cost_scale.size else None
-        return _Sides(*self.sides.bounds(openings, incoming), costs)
+        return ScaledSides(*self.sides.bounds(openings, incoming), costs)
 
     def _column_buffer(self, rows: int) -> FloatArray:
         if self._columns.shape[0] < rows:
             self._columns = np.zeros((rows, self.stage.columns + 1))
         return self._columns[:rows]
 
-    def _change_costs(self, sides: _Sides, k: int) -> None:
+    def _change_costs(self, sides: ScaledSides, k: int) -> None:
         columns = self.stage.openings.cost_columns
         self.highs.change_costs(
             self.highs.handle, columns.size, columns.ctypes.data, sides.costs_at + 8 * k * columns.size

@@ -15,7 +15,7 @@ from cobre.transport.watch import Deathwatch
 
 __all__ = ["Meeting", "meet"]
 
-_PAUSE = 0.0005, 0.01  # seconds between two looks while the group forms: the first and the longest
+_PAUSE = 0.0005, 0.002  # seconds between two looks while the group forms: the first and the longest
 
 
 class Meeting:

@@ -44,9 +44,11 @@ def test_cvar_weights_are_a_distribution_and_the_worst_one_allowed(
         A_eq=np.ones((1, p.size)),
         b_eq=[1.0],
         bounds=np.column_stack([(1.0 - lambda_) * p, most * (1.0 + 1e-13) + 1e-15]),
+        options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
     )
     assert dual.status == 0
-    assert weights @ cost == pytest.approx(-dual.fun, rel=1e-7, abs=1e-7)
+    # weights within the solver's tolerance of adding up to one are worth that part of the largest cost
+    assert weights @ cost == pytest.approx(-dual.fun, rel=1e-7, abs=1e-7 + 1e-8 * np.abs(cost).max())
 
 
 @given(outcomes(), shares, weights_of_tail, st.floats(-10.0, 10.0), st.floats(0.1, 10.0))
