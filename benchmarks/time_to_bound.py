@@ -60,7 +60,8 @@ def ours(options: argparse.Namespace, seed: int, target: float | None, iteration
 def theirs(options: argparse.Namespace, seed: int, iterations: int) -> Trace:
     """The reference's trace."""
     rules = json.dumps([{"type": "iteration_limit", "limit": iterations}])
-    settings = [f"training.tree_seed={seed}", f"training.stopping_rules={rules}", *options.theirs]
+    settings = [f"training.tree_seed={seed}", f"training.stopping_rules={rules}", "simulation.enabled=false"]
+    settings += options.theirs
     with tempfile.TemporaryDirectory() as folder:
         command = [str(options.oracle), "run", str(Path(options.case).resolve()), f"{folder}/out"]
         command += ["--threads", str(options.workers), *(part for setting in settings for part in ("--set", setting))]
