@@ -82,26 +82,37 @@ def test_a_run_goes_on_after_the_loss_of_a_worker(tmp_path: Path) -> None:
     with (
         faults.inject(rank=1, how="SIGKILL", when="backward", iteration=3),
         faults.inject(rank=1, how="exit", when="connecting", life=2),
-        faults.inject(rank=0, how="SIGKILL", when="writing", iteration=2),
+        faults.inject(rank=0, how="SIGKILL", when="writing", iteration=2, life=2),
+        faults.inject(rank=0, how="SIGKILL", when="forward", iteration=4),  # it writes the checkpoints
         cobre.Workers(2, backend="shm") as workers,
     ):
-        first = workers.pids[0]
-        given: dict[str, Any] = {"workers": workers, "max_restarts": 2, "output_directory": tmp_path / "lost"}
-        trained = cobre.train(case, SETTINGS, events.append, **given)
+        first, saving = workers.pids, SETTINGS | {"policy.checkpointing": {"enabled": True, "interval_iterations": 1}}
+        given: dict[str, Any] = {"workers": workers, "max_restarts": 3, "output_directory": tmp_path / "lost"}
+        pids: list[int] = []
+
+        def note(event: cobre.ProgressEvent) -> None:
+            events.append(event)
+            pids.append(workers.pids[0])
+
+        trained = cobre.train(case, saving, note, **given)
         assert told(trained) == told(alone)
-        assert workers.pids[0] == first  # it kept its process
+        assert pids[0] == first[0]  # it kept its process while it was rank 1 that was lost
         simulated = cobre.simulate(case, trained.policy, SETTINGS, **given)
     assert [(one.number, one.rank, one.replaced, one.phase) for one in trained.restarts] == [
         (1, 1, (1,), "backward"),
         (2, 1, (1,), "connecting"),
+        (3, 0, (0,), "forward"),
     ]
     assert (trained.restarts[0].iteration, trained.restarts[0].resumed_after) == (3, None)
-    assert trained.restarts[1].resumed_after == 2  # nothing that was completed is done again
-    assert [event.restart for event in events if event.restart] == [trained.restarts[1]]
+    assert [one.resumed_after for one in trained.restarts[1:]] == [2, 3]  # nothing that was completed is done again
+    assert [event.restart for event in events if event.restart] == list(trained.restarts[1:])
     for rank in (0, 1):
         assert [e.iteration for e in events if e.worker_id == rank and e.iteration] == [1, 2, 3, 4]
     assert [(one.rank, one.phase) for one in simulated.restarts] == [(0, "writing")]
     assert files(tmp_path / "lost") == files(tmp_path / "alone")
+    longer = {**SETTINGS, "training.stopping_rules": [{"type": "iteration_limit", "limit": 6}]}
+    gone_on = cobre.train(case, longer, resume=tmp_path / "lost", output_directory=tmp_path / "further")
+    assert told(gone_on) == told(cobre.train(case, longer))
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
