@@ -47,6 +47,7 @@ class ActorSpec:
     on_event: Callable[[Any], object] | None = None
     marks: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    imports: tuple[str, ...] = ()
 
 
 class Actor:
@@ -78,7 +79,7 @@ class Actor:
         """Begins to start a process. Raises CobreError where the supervisor is closed."""
         spec, lines = self.spec, list[Line]()  # the end may be reported before there is a line
         process = self._supervisor.spawn(
-            ProcessSpec(spec.name, _ENTRY, spec.environment, spec.limits, spec.marks),
+            ProcessSpec(spec.name, _ENTRY, spec.environment, spec.limits, spec.marks, spec.imports),
             lambda report: self._replies.post(lambda: self._ended(lines[0], report)),
         )
         try:

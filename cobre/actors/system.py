@@ -96,6 +96,7 @@ class ActorSystem:
         limits: Limits | None = None,
         marks: tuple[str, ...] = (),
         environment: Mapping[str, str] | None = None,
+        imports: tuple[str, ...] = (),
         mailbox: int = 20_000,
         on_event: Callable[[Any], object] | None = None,
         **kwargs: Any,
@@ -105,8 +106,9 @@ class ActorSystem:
         made: the class (or what makes the object), called with ``args`` and ``kwargs`` there. name: that of no actor of
         this system that lives; one that has ended is forgotten for it. restart: whether a process that ended is
         replaced (never, by default); the constructor runs again, calls that had no answer fail. limits: what ends the
-        process. marks: words of its board. environment: variables added to its process's. mailbox: calls without an
-        answer from which on further ones are refused. on_event: called, in the thread that answers calls, with each
+        process. marks: words of its board. environment: variables added to its process's. imports: modules that a fork
+        server imports, once, when it starts with its first actor; they must start no threads. mailbox: calls without
+        an answer from which on further ones are refused. on_event: called, in the thread that answers calls, with each
         value that the actor emits.
 
         Raises ActorError: NotSerializable, TooLarge, OutOfRange, DuplicateName, Closed.
@@ -131,6 +133,7 @@ class ActorSystem:
                 on_event=on_event,
                 marks=marks,
                 environment=dict(environment or {}),
+                imports=imports,
             )
             try:
                 actor = self._actors[chosen] = Actor(spec, self._supervisor, self._replies, self._waiters.failed)

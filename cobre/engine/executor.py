@@ -99,6 +99,7 @@ class Executor:
             limits=self._limits,
             marks=MARKS,
             environment=dict.fromkeys(_THREADS, "1"),
+            imports=("cobre.engine.worker", f"cobre.transport.{self.backend}"),
             on_event=partial(self._hear, rank),
         )
 

@@ -24,7 +24,8 @@ _END = 2.0  # seconds for its own end
 
 
 class ForkserverLauncher:
-    """Processes are forks of a fork server, which is started with the first of them and is a child of this process.
+    """Processes are forks of a fork server, which is started with the first of them and is a child of this process. It
+    has imported what that first one's spec says.
 
     A process sees the environment and the directory of this one at its launch, not at the server's; variables that
     only count when an interpreter starts (PYTHONHASHSEED, LD_PRELOAD) are the server's. When the server dies, its
@@ -90,11 +91,12 @@ class ForkserverLauncher:
                 boot_command("zygote", theirs.fileno(), os.getpid()),
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
+                env=whole_environment(spec.environment),  # libraries look at it when they are imported
             )
             undo.pop_all()
         self._control = control
         control.settimeout(_START)
-        control.sendall(boot_order(spec))
+        control.sendall(boot_order(spec, imports=(spec.entry.partition(":")[0], *spec.imports)))
 
     def _ask(self, verb: bytes, number: int, descriptors: list[int], patience: float) -> int:
         if self._control is None:

@@ -53,7 +53,8 @@ class ProcessSpec:
     """What to start.
 
     name: what reports and messages call it. entry: ``module:function``, called in the new process with its ChildEnd.
-    environment: variables added to those of this process. marks: names of the free words of its board.
+    environment: variables added to those of this process. marks: names of the free words of its board. imports: modules
+    that a fork server imports before it forks, so that its processes need not; they must start no threads.
     """
 
     name: str
@@ -61,6 +62,7 @@ class ProcessSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     marks: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,9 @@ def run(order: Mapping[str, Any], control: int, parent: int) -> None:
     Signals stay blocked here, as they were when it was started: a terminal's Ctrl-C is none of its business.
     """
     child.die_with(parent, "cobre forks")
-    with contextlib.suppress(Exception):  # the process that needs it will say what is wrong with it
-        import_module(order["entry"].partition(":")[0])
+    for module in order["imports"]:
+        with contextlib.suppress(Exception):  # the process that needs it will say what is wrong with it
+            import_module(module)
     gc.collect()
     gc.freeze()  # a forked process then does not touch, and so not copy, the pages of what it never frees
     server = os.getpid()  # asked for after the fork, its parent could be another one already

@@ -85,6 +85,15 @@ def test_the_method_of_multiprocessing_is_used_and_none_is_pinned() -> None:
         assert told(started(supervisor, "tell"), "__import__('os').getppid()") != os.getpid()
 
 
+def test_a_fork_server_imports_what_its_first_process_says() -> None:
+    there = "'colorsys' in __import__('sys').modules"
+    for method, expected in (("forkserver", True), ("spawn", False)):
+        with Supervisor(start_method=method) as supervisor:
+            first = started(supervisor, "tell", "first", imports=("colorsys", "no_such_module"))
+            assert told(first, there) is expected
+            assert told(started(supervisor, "tell", "second"), there) is expected
+
+
 def test_a_method_that_is_none_is_refused() -> None:
     with pytest.raises(CobreError, match="'thread'"):
         Supervisor(start_method="thread")
