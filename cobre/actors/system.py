@@ -120,9 +120,7 @@ class ActorSystem:
         dumped = self._dumped(made, args, kwargs)
         with self._lock:
             self._check_open()
-            chosen = name or f"{getattr(made, '__name__', 'actor')} {next(self._numbers)}"
-            if chosen in self._actors and not self._actors[chosen].over.is_set():
-                raise actor_error("DuplicateName", f"there is an actor {chosen!r} already", "give another name")
+            chosen = self._free_name(name or f"{getattr(made, '__name__', 'actor')} {next(self._numbers)}")
             spec = ActorSpec(
                 name=chosen,
                 made_from=dumped,
@@ -140,6 +138,11 @@ class ActorSystem:
             except TooLarge as limit:
                 raise actor_error("TooLarge", f"the arguments of {chosen} cannot be sent: {limit}") from None
         return ActorHandle(actor)
+
+    def _free_name(self, name: str) -> str:
+        if name in self._actors and not self._actors[name].over.is_set():
+            raise actor_error("DuplicateName", f"there is an actor {name!r} already", "give another name")
+        return name
 
     def _dumped(self, made: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Dumped:
         try:
