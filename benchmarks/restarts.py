@@ -1,6 +1,7 @@
 """Runs that lose workers at random moments, and come to the same bits: how often, and how long it takes.
 
     python benchmarks/restarts.py kills [--runs 200] [--workers 2 3 4] [--backends shm tcp] [--seed 1] [--simulate]
+        [--start-method forkserver]
     python benchmarks/restarts.py pool [--runs 1000] [--workers 2] [--backend shm]
 
 ``kills``: trainings of a small problem (with ``--simulate``: simulations that write files), in each of which one to
@@ -19,6 +20,7 @@ from __future__ import annotations
 import argparse
 import gc
 import hashlib
+import multiprocessing
 import os
 import random
 import signal
@@ -245,7 +247,9 @@ def main() -> None:
     parser.add_argument("--backends", nargs="+", default=["shm", "tcp"])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--simulate", action="store_true")
+    parser.add_argument("--start-method", choices=["spawn", "forkserver"], default="spawn")
     asked = parser.parse_args()
+    multiprocessing.set_start_method(asked.start_method)
     asked.runs = asked.runs or (200 if asked.what == "kills" else 1000)
     asked.workers = asked.workers or ([2, 3, 4] if asked.what == "kills" else [2])
     sys.exit(min(1, (kills if asked.what == "kills" else pool)(asked)))
