@@ -28,11 +28,13 @@ from cobre.sddp.state import TrainingState
 __all__ = ["CheckpointPlan", "CheckpointWriter", "Keep", "checkpoints_in", "iteration_of", "keeping", "locked"]
 
 Keep = Callable[[TrainingState], object]
+Wants = Callable[[int], bool]
 
 log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"iteration-(\d{6,})\.checkpoint")
 _LONGEST = 50  # files in a chain
+_SPARING = 200  # times as long as taking a state took, none is taken, unless it is due and can be written at once
 _PATIENCE = 5.0  # seconds that whoever wrote last may take to be gone
 
 
@@ -99,22 +101,26 @@ def _lock(descriptor: int) -> bool:
 
 
 @contextlib.contextmanager
-def keeping(plan: CheckpointPlan | None, keep: Keep | None = None) -> Iterator[Keep | None]:
-    """What a training is to give its states to: ``keep``, and checkpoints where there is a plan for them.
+def keeping(plan: CheckpointPlan | None, keep: Keep | None = None) -> Iterator[tuple[Keep | None, Wants | None]]:
+    """What a training is to give its states to, and who says whether it wants one: ``keep`` (it wants all), and
+    checkpoints where there is a plan for them.
 
     Raises what entering a ``CheckpointWriter`` does.
     """
     if plan is None:
-        yield keep
+        yield keep, None
         return
     with CheckpointWriter(plan) as writer:
+        if keep is None:
+            yield writer.keep, writer.wants
+            return
+        kept = keep
 
         def both(state: TrainingState) -> None:
             writer.keep(state)
-            if keep is not None:
-                keep(state)
+            kept(state)
 
-        yield both
+        yield both, None
 
 
 class CheckpointWriter:
@@ -134,6 +140,7 @@ class CheckpointWriter:
         self._idle = False
         self._ending = threading.Event()
         self._rest = 0.0  # until then, by time.monotonic()
+        self._asked, self._sparing = 0.0, 0.0  # when wants was last called, and until when it says no
         self._reached: TrainingState | None = None  # that of the latest file
         self._digest: str | None = None  # of that file
         self._chain: list[Path] = []
@@ -141,8 +148,20 @@ class CheckpointWriter:
         self._former: list[Path] = []
         self._thread = threading.Thread(target=self._work, name="cobre checkpoints", daemon=True)
 
+    def wants(self, iteration: int) -> bool:
+        """Whether it has a use for the state after this iteration.
+
+        Where iterations are so short that to take their states would cost a share of them, most are not taken: what
+        an interrupt can lose is then a fraction of a second.
+        """
+        self._asked = time.monotonic()
+        at_once = self._idle and self._asked >= self._rest and self._plan.checkpointing.is_due(iteration)
+        return at_once or self._asked >= self._sparing
+
     def keep(self, state: TrainingState) -> None:
         """The training's latest state, which stays valid."""
+        now = time.monotonic()
+        self._sparing = now + _SPARING * (now - (self._asked or now))
         self._latest = state
         if self._plan.checkpointing.is_due(state.iteration):
             self._due = state

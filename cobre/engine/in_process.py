@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from cobre.engine.checkpoint_writer import CheckpointPlan, keeping
 from cobre.engine.progress import simulation_event, training_event
@@ -34,8 +35,9 @@ class InProcess:
         checkpoints: CheckpointPlan | None = None,
     ) -> tuple[TrainingOutcome, None]:
         observe = None if callback is None else lambda record: callback(training_event(record))
-        with keeping(checkpoints) as keep:
-            outcome = train(problem, settings, observe=observe, failure_folder=failures, resume=resume, keep=keep)
+        given: dict[str, Any] = {"observe": observe, "failure_folder": failures, "resume": resume}
+        with keeping(checkpoints) as (keep, wants):
+            outcome = train(problem, settings, keep=keep, wants=wants, **given)
         return outcome, None
 
     def simulate(

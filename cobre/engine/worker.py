@@ -34,7 +34,7 @@ from cobre.transport.communicator import Communicator
 from cobre.transport.select import create_communicator
 
 if TYPE_CHECKING:
-    from cobre.engine.checkpoint_writer import CheckpointPlan, Keep
+    from cobre.engine.checkpoint_writer import CheckpointPlan, Keep, Wants
     from cobre.sddp.policy import Policy
     from cobre.sddp.simulation import FinishedBlock, SimulatedBlock, SimulationOutcome
 
@@ -155,7 +155,7 @@ class Worker:
         with self._in_group():
             (loaded,) = self._loaded(job, problem)
             begin, keep = self._agreed(job, _opened(resume))
-            with _keeping(checkpoints if exchange.leads else None, keep) as keep_all:
+            with _keeping(checkpoints if exchange.leads else None, keep) as (keep_all, wants):
                 outcome = train(
                     loaded,
                     settings,
@@ -164,6 +164,7 @@ class Worker:
                     failure_folder=failure_folder,
                     resume=begin,
                     keep=keep_all,
+                    wants=wants,
                 )
             self._position.reach("stopping")
         summary = self._summary(began, exchange, outcome.own_statistics)
@@ -291,9 +292,11 @@ def _peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def _keeping(plan: CheckpointPlan | None, keep: Keep | None) -> contextlib.AbstractContextManager[Keep | None]:
+def _keeping(
+    plan: CheckpointPlan | None, keep: Keep | None
+) -> contextlib.AbstractContextManager[tuple[Keep | None, Wants | None]]:
     if plan is None:
-        return contextlib.nullcontext(keep)
+        return contextlib.nullcontext((keep, None))
     from cobre.engine.checkpoint_writer import keeping  # most workers write none, and wait for what they import
 
     return keeping(plan, keep)

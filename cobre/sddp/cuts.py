@@ -111,6 +111,21 @@ class CutPool:
             total += states[:, place, np.newaxis] * self._by_state[place, : self.size]
         return total
 
+    def parts(self) -> tuple[FloatArray, FloatArray, IntArray, NDArray[np.bool_], IntArray, IntArray]:
+        """Slopes, intercepts, iterations, and copies of what changes: active, last_active, times_active.
+
+        Asked for after every iteration of every stage: the arrays themselves, not the properties.
+        """
+        at = slice(self.size)
+        return (
+            self._slopes[at],
+            self._intercepts[at],
+            self._iterations[at],
+            self._active[at].copy(),
+            self._last_active[at].copy(),
+            self._times_active[at].copy(),
+        )
+
     def restore(self, state: Cuts) -> None:
         """Into a pool that is empty yet."""
         self.add(state.slopes, state.intercepts, 0)

@@ -124,7 +124,7 @@ class StageModel:
     def encode_bases(self, bases: list[Basis]) -> FloatArray:
         """A row for each basis, of the same width on all ranks, also where there is none."""
         width = 3 * (self.stage.columns + 1) + 2 * self.stage.rows
-        return np.array([basis.encode() for basis in bases]).reshape(-1, width)
+        return np.array([basis.encode() for basis in bases]) if bases else np.zeros((0, width))
 
     def agree_on_bases(self, rows: FloatArray, starts: Sequence[int]) -> None:
         """Start the next units that begin at these places from these bases."""

@@ -41,15 +41,9 @@ class StageState:
     @classmethod
     def of(cls, stage: StageModel) -> StageState:
         """Costs next to nothing: what may change is copied, the rest is looked at."""
-        pool = stage.pool
         starts = sorted(stage.bases)
         return cls(
-            slopes=pool.slopes,
-            intercepts=pool.intercepts,
-            iterations=pool.iterations,
-            active=pool.active.copy(),
-            last_active=pool.last_active.copy(),
-            times_active=pool.times_active.copy(),
+            *stage.pool.parts(),
             starts=np.array(starts, np.int64),
             bases=stage.encode_bases([stage.bases[start] for start in starts]),
             vertices={} if stage.reuse is None else stage.reuse.vertices.arrays(),

@@ -96,13 +96,15 @@ def train(
     failure_folder: Path | None = None,
     resume: TrainingState | None = None,
     keep: Callable[[TrainingState], object] | None = None,
+    wants: Callable[[int], bool] | None = None,
 ) -> TrainingOutcome:
     """Train a policy for ``problem``.
 
     exchange: how ranks share the work; the result has the same bits whatever it is. observe: sees each iteration.
     failure_folder: where the LP of a solve that stays unsolved is written. resume: goes on from there, with the same
     bits as the run that it comes from; the same problem and settings, or the result is neither's. keep: is given the
-    state after each iteration that does not end the run; it stays valid, whatever comes.
+    state after each iteration that does not end the run; it stays valid, whatever comes. wants: asked before, with
+    the number of the iteration, whether it shall be (None: always).
 
     Raises SolverError when a solve fails whatever is tried, ValidationError when the tree is too large to enumerate.
     """
@@ -118,7 +120,7 @@ def train(
         run = _Run(model, settings, exchange, observe)
         if resume is not None:
             run.restore(resume)
-        return run.go(keep)
+        return run.go(keep, wants)
     finally:
         model.close()
 
@@ -144,11 +146,13 @@ class _Run:
         self.exactness = Exactness(settings, max(len(stage.openings) for stage in stages), kernel=kernel)
         self.discounts = np.cumprod([1.0] + [stage.discount for stage in stages[:-1]])
 
-    def go(self, keep: Callable[[TrainingState], object] | None) -> TrainingOutcome:
+    def go(
+        self, keep: Callable[[TrainingState], object] | None, wants: Callable[[int], bool] | None
+    ) -> TrainingOutcome:
         reason: StopReason | None = None
         while reason is None:
             reason = self.iterate(len(self.records) + 1)
-            if reason is None and keep is not None:
+            if reason is None and keep is not None and (wants is None or wants(len(self.records))):
                 keep(self.state())
         return TrainingOutcome(
             problem=self.model.problem,

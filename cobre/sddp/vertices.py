@@ -181,12 +181,13 @@ class Vertices:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All that is kept, by name; nothing of it changes any more. ``restore`` takes it."""
-        size = self.size
-        found = {"levels": self.levels[:, :size], "slopes": self.slopes[:, :size]}
-        return found | {
-            "status": self.status[:size],
-            "tight": self.tight[:size],
-            "last_used": self.last_used[:size].copy(),
+        at = slice(self.size)
+        return {
+            "levels": self.levels[:, at],
+            "slopes": self.slopes[:, at],
+            "status": self.status[at],
+            "tight": self.tight[at],
+            "last_used": self.last_used[at].copy(),
             "evictions": np.array(self.evictions),
         }
 
