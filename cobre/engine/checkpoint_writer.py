@@ -48,7 +48,7 @@ class CheckpointPlan:
     folder: Path
     checkpointing: Checkpointing
     identity: dict[str, Any]
-    share: float = 0.005
+    share: float = 0.0025
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
