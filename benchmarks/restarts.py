@@ -49,8 +49,16 @@ SHORT = SETTINGS | {"training.stopping_rules": [{"type": "iteration_limit", "lim
 FIRST = 20  # trainings of the pool after which it is looked at
 
 
+def _is_worker(process: psutil.Process) -> bool:
+    """And not the fork server, with which all of them die."""
+    try:
+        return process.name() != "cobre forks"
+    except psutil.NoSuchProcess:
+        return False
+
+
 class Killer(threading.Thread):
-    """Kills random children of this process at so many moments, in seconds after the first of them is there."""
+    """Kills random workers of this process at so many moments, in seconds after the first of them is there."""
 
     def __init__(self, moments: list[float], chance: random.Random) -> None:
         super().__init__()
@@ -73,7 +81,7 @@ class Killer(threading.Thread):
         for moment in self.moments:
             if self.over.wait(max(0.0, began + moment - time.monotonic())):
                 return
-            children = mine.children()
+            children = [child for child in mine.children(recursive=True) if _is_worker(child)]
             if children:
                 try:
                     os.kill(self.chance.choice(children).pid, signal.SIGKILL)

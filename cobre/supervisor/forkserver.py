@@ -47,11 +47,7 @@ class ForkserverLauncher:
         return boot_order(spec, directory=os.getcwd(), environment=whole_environment(spec.environment))
 
     def launch(self, order: Order) -> LocalProcess:
-        fresh = self._control is None
-        if fresh:
-            self._start(order.spec)
-        ends = [order.control, order.calls, order.board, order.stderr]
-        pid = self._ask(FORK, 0, ends, _START if fresh else _ANSWER)
+        pid = self._fork(order)
         if pid < 0:
             raise OSError(-pid, os.strerror(-pid))
         try:
@@ -62,6 +58,14 @@ class ForkserverLauncher:
             while self.reap(pid) == ALIVE and time.monotonic() < limit:
                 time.sleep(0.001)
             raise
+
+    def _fork(self, order: Order) -> int:
+        ends = [order.control, order.calls, order.board, order.stderr]
+        if self._control is not None:
+            with contextlib.suppress(ConnectionResetError):  # it was killed, and nobody has asked it since
+                return self._ask(FORK, 0, ends, _ANSWER)
+        self._start(order.spec)
+        return self._ask(FORK, 0, ends, _START)
 
     def reap(self, pid: int) -> int:
         """How a process of the server ended, as ``subprocess`` says it, or ALIVE or LOST."""
@@ -107,7 +111,7 @@ class ForkserverLauncher:
             answer = self._control.recv(ANSWER.size)
         except OSError:
             answer = b""
-        if len(answer) < ANSWER.size:  # ended or stuck: the next launch has a new one
+        if len(answer) < ANSWER.size:  # ended or stuck: a new one comes with the next launch
             assert self._server is not None
             self._server.kill()
             self.close()
