@@ -119,11 +119,11 @@ class Vertices:
         self.status = np.zeros((room, stage.columns + 1 + stage.rows), np.int8)
         self.tight = np.zeros((room, states + 1), np.int64)
         self.last_used = np.zeros(room, np.int64)
-        room = max(room, limit)  # which takes memory as it is used only; to grow them would cost what a pass does
         self.known = np.zeros(room, bool)
-        self.base, self.gain = np.zeros((room, wide)), np.zeros((room, wide, moving))
-        self.low, self.high = np.zeros((room, wide)), np.zeros((room, wide))
-        self.place, self.still = np.zeros((room, states + 1), np.int64), np.zeros((room, states + 1))
+        # not zeros: what nobody has touched takes no time, and is not looked at before it is known
+        self.base, self.gain = np.empty((room, wide)), np.empty((room, wide, moving))
+        self.low, self.high = np.empty((room, wide)), np.empty((room, wide))
+        self.place, self.still = np.empty((room, states + 1), np.int64), np.empty((room, states + 1))
 
     def places_of(self, bases: list[bytes]) -> IntArray:
         """Where the vertex of each basis (u,) is, or -1."""
@@ -213,13 +213,14 @@ class Vertices:
                 grown[:, : self.size] = old[:, : self.size]
                 setattr(self, name, grown)
             self._lengthen(_BY_ROW, room)
-        if room > self.known.size:
-            self._lengthen(_AFFINE, room)
+        if needed > self.known.size:  # these are large: seldom, and by much
+            self._lengthen(_AFFINE, max(needed * 5 // 4, min(4 * self.known.size, self.limit)))
 
     def _lengthen(self, names: tuple[str, ...], room: int) -> None:
         for name in names:
             old = getattr(self, name)
-            grown = np.zeros((room, *old.shape[1:]), old.dtype)
+            make = np.empty if name in _AFFINE and name != "known" else np.zeros
+            grown = make((room, *old.shape[1:]), old.dtype)
             grown[: self.size] = old[: self.size]
             setattr(self, name, grown)
 
