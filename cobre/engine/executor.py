@@ -139,9 +139,12 @@ class Executor:
         others: Mapping[str, Any] = {**place.others, **further}
         if place.announced and self.size > 1:
             told = self._relay.take()
-            if told is None:  # rank 0 failed before it could say where it is
-                for rank in range(1, self.size):
-                    self._ended(rank)
+            if told is None:  # rank 0 failed before it could say where it is, or was ended with one that did
+                for rank, worker in enumerate(self._workers[1:], 1):
+                    if self._lasting:
+                        self._ended(rank)
+                    else:  # they end together: what each has to say of it, its call is answered with
+                        waiting.append(self._watch(rank, worker.meet.remote(**others)))
                 return waiting
             others = {**others, "coordinator": told[1]}
         for rank, worker in enumerate(self._workers[1:], 1):
