@@ -100,6 +100,14 @@ class SolverStatistics:
         self.retries += other.retries
         self.reused += other.reused
 
+    def count_reuse(self, seconds: float, reused: int, solves: int = 0, pivots: int = 0) -> None:
+        """What the compiled kernel did in so many seconds."""
+        self.seconds += seconds
+        self.run_seconds += seconds
+        self.reused += reused
+        self.solves += solves
+        self.simplex_iterations += pivots
+
     def since(self, before: SolverStatistics) -> FloatArray:
         """What came after ``before``, a number a field, to be summed over ranks."""
         own: FloatArray = np.array(astuple(self), np.float64)

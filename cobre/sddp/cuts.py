@@ -100,9 +100,10 @@ class CutPool:
         self._active[first : self.size] = True
         return np.arange(first, self.size)
 
-    def tables(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Slopes (room, S), the same by states (S, room), and intercepts (room,), with room behind ``size``."""
-        return self._slopes, self._by_state, self._intercepts
+    def tables(self) -> tuple[FloatArray, FloatArray, FloatArray, IntArray, IntArray]:
+        """Slopes (room, S), the same by states (S, room), and intercepts, times_active and last_active (room,), with
+        room behind ``size``; other arrays when there is more room."""
+        return self._slopes, self._by_state, self._intercepts, self._times_active, self._last_active
 
     def heights_at(self, states: FloatArray, hidden: NDArray[np.bool_]) -> FloatArray:
         """The cuts' values (r, size) at states (r, S), those ``hidden`` (size,) at -inf; summed state by state."""

@@ -1,78 +1,89 @@
 /* Small LPs that differ in their right-hand sides only: which kept vertex is best, whether its basis is optimal, and,
- * where it is not, a dual simplex method from there. See cobre/sddp/kernel.py for what the arrays mean.
+ * where it is not, a dual simplex method from there; what comes of it is kept, and averaged into cuts. See
+ * cobre/sddp/kernel.py and cobre/sddp/small_vertices.py for what the arrays mean.
+ *
+ * Sums run one number after the other, in the order in which numpy's element by element operations have them.
  */
+#include "kernel_kept.h"
 #include "kernel_pivots.h"
 
+enum { FRESH = -1, NONE = -2 }; /* instead of a place; NONE - d: that of the d-th FRESH one before it */
+
+static double incoming_cost_of(const form_t *f, const double *state) {
+    double total = 0.0;
+    for (int64_t j = 0; j < f->s; j++)
+        if (f->incoming_cost[j] != 0.0) total += f->incoming_cost[j] * state[j];
+    return total;
+}
+
+static void sides_of(const form_t *f, int64_t opening, const double *state, double *sides) {
+    for (int64_t j = 0; j < f->k; j++) {
+        double side = f->openings_sides[opening * f->k + j];
+        for (int64_t e = f->by_side[j]; e < f->by_side[j + 1]; e++)
+            side -= f->by_side_value[e] * state[f->by_side_state[e]];
+        sides[j] = side;
+    }
+}
+
+/* tilt (points x size): what the kept slopes make of each state. */
+WIDE static void tilt_all(const form_t *f, const kept_t *kept, int64_t points, const double *states, double *tilt) {
+    int64_t size = kept->size;
+    memset(tilt, 0, (size_t)(points * size) * sizeof(double));
+    for (int64_t q = 0; q < points; q++)
+        for (int64_t j = 0; j < f->s; j++) {
+            double x = states[q * f->s + j];
+            const double *slopes = kept->slopes + j * kept->room;
+            double *line = tilt + q * size;
+            for (int64_t u = 0; u < size; u++) line[u] += x * slopes[u];
+        }
+}
+
+WIDE static void add_up(const double *level, const double *line, int64_t size, double *sums) {
+    for (int64_t i = 0; i < size; i++) sums[i] = level[i] + line[i];
+}
+
 typedef struct {
-    int64_t size, room;
-    const double *levels; /* openings x room */
-    const double *slopes; /* s x room */
-    const int8_t *status; /* room x (n + m) */
-    const int64_t *tight; /* room x (s + 1) */
-    uint8_t *known; /* room: whether what follows is */
-    double *base, *gain, *low, *high; /* room x wide, room x wide x k, room x wide, room x wide */
-    int64_t *place; /* room x (s + 1) */
-    double *still; /* room x (s + 1) */
-} kept_t;
+    double *sides; /* k scaled right-hand sides */
+    int64_t *vertex;
+    double *value, *known; /* known: scaled, without what the incoming state costs */
+    uint8_t *proved;
+    double *outgoing; /* s + 1, scaled */
+} proof_t;
 
-/* What a kept basis is for any right-hand side, when it is first asked for; NaN in base for one that proves nothing. */
-static void learn(walk_t *w, const kept_t *kept, int64_t u) {
-    const form_t *f = w->f;
-    int64_t wide = f->wide, s = f->s, k = f->k;
-    kept->known[u] = 1;
-    if (!take_up(w, kept->status + u * (f->n + f->m), kept->tight + u * (s + 1))) {
-        for (int64_t p = 0; p < wide; p++) kept->base[u * wide + p] = NAN;
-        return;
+/* The best kept vertex of a pair, and whether its basis is optimal. Where a dual vertex has several bases, one of them may
+ * be optimal when the others are not. */
+static int prove_one(walk_t *w, kept_t *kept, const double *sums, const proof_t *out) {
+    double best = -INFINITY, near;
+    int64_t u = -1, tries = 0, bad, least;
+    for (int64_t i = 0; i < kept->size; i++)
+        if (sums[i] > best) {
+            best = sums[i];
+            u = i;
+        }
+    *out->vertex = u;
+    *out->value = best;
+    if (u < 0) return 0;
+    if (kept_proves(w, kept, u, out->sides, out->outgoing, &least)) return 1;
+    near = best - ALIKE * fmax(1.0, fabs(best));
+    for (int64_t i = kept->size - 1; i >= 0 && tries < TRIES; i--) {
+        if (i == u || !(sums[i] >= near)) continue;
+        tries++;
+        int proved = kept_proves(w, kept, i, out->sides, out->outgoing, &bad);
+        if (!proved && bad >= least) continue;
+        *out->vertex = i; /* at the least, it is nearer to the optimal one */
+        least = bad;
+        if (proved) return 1;
     }
-    compute(w, NULL);
-    if (!is_dual_feasible(w)) w->z[0] = NAN;
-    for (int64_t p = 0; p < wide; p++) {
-        kept->base[u * wide + p] = w->z[p];
-        kept->low[u * wide + p] = f->lower[w->basic[p]];
-        kept->high[u * wide + p] = f->upper[w->basic[p]];
-        for (int64_t j = 0; j < k; j++) kept->gain[(u * wide + p) * k + j] = w->inverse[p * wide + f->moving[j]];
-    }
-    for (int64_t j = 0; j <= s; j++) {
-        int64_t v = f->watched[j];
-        kept->place[u * (s + 1) + j] = -1;
-        kept->still[u * (s + 1) + j] = w->status[v] == BASIC ? 0.0 : at_rest(f, w->status[v], v);
-        for (int64_t p = 0; p < wide; p++)
-            if (w->basic[p] == v) kept->place[u * (s + 1) + j] = p;
-    }
+    return 0;
 }
 
-/* Whether kept basis u is optimal at these right-hand sides; then outgoing, scaled. bad: basic variables out of bounds. */
-static int kept_proves(
-    walk_t *w, const kept_t *kept, int64_t u, const double *sides, double *outgoing, int64_t *bad
+/* Of each of r pairs of an opening and a point, a row of states: its right-hand sides, its best kept vertex, the value of
+ * that, and whether its basis is optimal there; then outgoing. Returns how many are, -1 without memory. */
+int64_t cobre_prove(
+    const form_t *f, const pool_t *pool, kept_t *kept, int64_t points, const double *states, int64_t count,
+    const int64_t *openings, const int64_t *point, const proof_t *out
 ) {
-    const form_t *f = w->f;
-    int64_t wide = f->wide, k = f->k, s = f->s;
-    double *z = w->right; /* as scratch */
-    if (!kept->known[u]) learn(w, kept, u);
-    *bad = 0;
-    for (int64_t p = 0; p < wide; p++) {
-        const double *gain = kept->gain + (u * wide + p) * k;
-        double total = kept->base[u * wide + p];
-        for (int64_t j = 0; j < k; j++) total += gain[j] * sides[j];
-        z[p] = total;
-        if (!(total >= kept->low[u * wide + p] - FEASIBLE && total <= kept->high[u * wide + p] + FEASIBLE)) ++*bad;
-    }
-    if (*bad) return 0;
-    for (int64_t j = 0; j <= s; j++) {
-        int64_t place = kept->place[u * (s + 1) + j];
-        outgoing[j] = place < 0 ? kept->still[u * (s + 1) + j] : z[place];
-    }
-    return most_violated(f, w->pool, outgoing, NULL, w->heights) < 0;
-}
-
-/* The best kept vertex of each of r pairs, its value, and whether its basis is optimal there; then outgoing, scaled.
- * Where a dual vertex has several bases, one of them may be optimal when the others are not. */
-WIDE int64_t cobre_prove(
-    const form_t *f, const pool_t *pool, const kept_t *kept, int64_t points, const double *states, int64_t count,
-    const int64_t *openings, const int64_t *point, const double *sides, int64_t *vertex, double *value,
-    uint8_t *proved, double *outgoing
-) {
-    int64_t s = f->s, size = kept->size;
+    int64_t size = kept->size, proved = 0;
     walk_t w;
     char *memory = prepare(&w, f, pool);
     double *tilt = malloc((size_t)((points + 1) * size + 1) * sizeof(double)), *sums;
@@ -82,44 +93,22 @@ WIDE int64_t cobre_prove(
         return -1;
     }
     sums = tilt + points * size;
-    memset(tilt, 0, (size_t)(points * size) * sizeof(double));
-    for (int64_t q = 0; q < points; q++)
-        for (int64_t j = 0; j < s; j++) {
-            double x = states[q * s + j];
-            const double *slopes = kept->slopes + j * kept->room;
-            double *line = tilt + q * size;
-            for (int64_t u = 0; u < size; u++) line[u] += x * slopes[u];
-        }
+    tilt_all(f, kept, points, states, tilt);
     for (int64_t r = 0; r < count; r++) {
-        const double *level = kept->levels + openings[r] * kept->room, *line = tilt + point[r] * size;
-        const double *side = sides + r * f->k;
-        double best = -INFINITY, near;
-        int64_t u = -1, tries = 0, bad, least;
-        for (int64_t i = 0; i < size; i++) {
-            sums[i] = level[i] + line[i];
-            if (sums[i] > best) {
-                best = sums[i];
-                u = i;
-            }
-        }
-        vertex[r] = u;
-        value[r] = best;
-        proved[r] = 0;
-        if (u < 0) continue;
-        proved[r] = (uint8_t)kept_proves(&w, kept, u, side, outgoing + r * (s + 1), &least);
-        near = best - ALIKE * fmax(1.0, fabs(best));
-        for (int64_t i = size - 1; i >= 0 && !proved[r] && tries < TRIES; i--) {
-            if (i == u || !(sums[i] >= near)) continue;
-            tries++;
-            proved[r] = (uint8_t)kept_proves(&w, kept, i, side, outgoing + r * (s + 1), &bad);
-            if (!proved[r] && bad >= least) continue;
-            vertex[r] = i; /* at the least, it is nearer to the optimal one */
-            least = bad;
-        }
+        const double *state = states + point[r] * f->s;
+        proof_t one = {
+            out->sides + r * f->k, out->vertex + r, out->value + r, out->known + r, out->proved + r,
+            out->outgoing + r * (f->s + 1),
+        };
+        sides_of(f, openings[r], state, one.sides);
+        add_up(kept->levels + openings[r] * kept->room, tilt + point[r] * size, size, sums);
+        *one.proved = (uint8_t)prove_one(&w, kept, sums, &one);
+        *one.known = (*one.value - incoming_cost_of(f, state)) * f->cost_scale;
+        proved += *one.proved;
     }
     free(tilt);
     free(memory);
-    return 0;
+    return proved;
 }
 
 /* What a unit of work has solved so far, its latest OWN bases: they answer its other pairs, and start them. */
@@ -179,6 +168,7 @@ typedef struct {
     double *objective, *outgoing, *duals;
     int8_t *status;
     int64_t *tight;
+    int64_t *totals; /* how many are OPTIMAL, BOUND, LOST, SAME; pivots */
 } walked_t;
 
 /* The own basis that gives pair r most, -1 for none; where one is optimal, the outcome is SAME. */
@@ -208,8 +198,8 @@ static int64_t ask_own(
     return best;
 }
 
-/* Solve r pairs: the rows'th of sides, each from the from'th of the starts, which is known to give it so much (scaled), or
- * from a basis that a pair before it of the same unit has come to. */
+/* Solve those of the pairs that are left: each from the from'th of the starts, which is known to give it so much (scaled),
+ * or from a basis that a pair before it of the same unit has come to. from, known, units and sides: of all pairs. */
 int64_t cobre_walk(
     const form_t *f, const pool_t *pool, const int8_t *start_status, const int64_t *start_tight, int64_t count,
     const int64_t *from, const double *known, const int64_t *units, const int64_t *rows, const double *sides,
@@ -228,18 +218,18 @@ int64_t cobre_walk(
     int64_t held = -1; /* the pair whose basis w holds */
     for (int64_t r = 0; r < count; r++) {
         const double *side = sides + rows[r] * f->k;
-        if (r > 0 && units[r] != units[r - 1]) own.count = 0;
+        if (r > 0 && units[rows[r]] != units[rows[r - 1]]) own.count = 0;
         out->pivots[r] = 0;
         out->same[r] = -1;
         out->outcome[r] = LOST;
-        int64_t at = ask_own(&w, &own, out, r, rows, sides, known[r]), o = at < 0 ? -1 : own.pair[at];
+        int64_t at = ask_own(&w, &own, out, r, rows, sides, known[rows[r]]), o = at < 0 ? -1 : own.pair[at];
         if (out->outcome[r] == SAME) {
             memcpy(out->outgoing + r * (s + 1), w.outgoing, (size_t)(s + 1) * sizeof(double));
             continue;
         }
-        const int8_t *status = o < 0 ? start_status + from[r] * (n + m) : out->status + o * (n + m);
-        const int64_t *tight = o < 0 ? start_tight + from[r] * (s + 1) : out->tight + o * (s + 1);
-        if (o < 0 && from[r] < 0) continue;
+        const int8_t *status = o < 0 ? start_status + from[rows[r]] * (n + m) : out->status + o * (n + m);
+        const int64_t *tight = o < 0 ? start_tight + from[rows[r]] * (s + 1) : out->tight + o * (s + 1);
+        if (o < 0 && from[rows[r]] < 0) continue;
         if ((o < 0 || o != held) && !take_up(&w, status, tight)) {
             held = -1;
             continue;
@@ -256,9 +246,144 @@ int64_t cobre_walk(
         memcpy(out->duals + r * m, w.y, (size_t)m * sizeof(double));
         if (came_to != OPTIMAL) continue;
         held = r;
-        if (r + 1 < count && units[r + 1] == units[r]) remember(&own, &w, r);
+        if (r + 1 < count && units[rows[r + 1]] == units[rows[r]]) remember(&own, &w, r);
+    }
+    memset(out->totals, 0, 5 * sizeof(int64_t));
+    for (int64_t r = 0; r < count; r++) {
+        out->totals[out->outcome[r]]++;
+        out->totals[4] += out->pivots[r];
     }
     free(memory);
     free(others);
+    return 0;
+}
+
+/* -- what solutions leave ------------------------------------------------------------------------------------------ */
+
+/* The vertex that a solution is at, as a row; the value of its pair is value there. */
+static void pack(const form_t *f, const walked_t *found, int64_t i, int64_t opening, const double *state, double *row) {
+    const double *duals = found->duals + i * f->m;
+    double *multipliers = row + 1, *slopes = multipliers + f->r, *cuts = slopes + f->s, total = 0.0;
+    for (int64_t j = 0; j < f->s; j++) {
+        double slope = f->incoming_cost[j];
+        for (int64_t e = f->by_state[j]; e < f->by_state[j + 1]; e++) {
+            int64_t v = f->by_state_row[e];
+            slope -= f->by_state_value[e] * (duals[v] * f->dual_scale[v]);
+        }
+        slopes[j] = slope;
+        total = j ? total + slope * state[j] : slope * state[j];
+    }
+    for (int64_t r = 0; r < f->r; r++) {
+        int64_t v = f->noise_rows[r];
+        multipliers[r] = duals[v] * f->dual_scale[v];
+        double term = multipliers[r] * f->noise[opening * f->r + r];
+        total = r || f->s ? total + term : term;
+    }
+    row[0] = found->objective[i] / f->cost_scale + incoming_cost_of(f, state) - total;
+    for (int64_t j = 0; j <= f->s; j++) cuts[j] = (double)found->tight[i * (f->s + 1) + j];
+    memset(cuts + f->s + 1, 0, (size_t)((f->n + f->m + 7) / 8 * 8));
+    memcpy(cuts + f->s + 1, found->status + i * (f->n + f->m), (size_t)(f->n + f->m));
+}
+
+/* What the pairs that were solved, the rows'th, came to, told to all: the place of their vertex, or FRESH, with rows of
+ * packed in their order. Returns how many of these, -1 without memory. */
+int64_t cobre_name(
+    const form_t *f, const kept_t *kept, int64_t count, const int64_t *rows, const int64_t *openings,
+    const int64_t *point, const double *states, const walked_t *found, double *told, int64_t stride, double *packed
+) {
+    int64_t fresh = 0, *so_far = malloc((size_t)(count + 1) * sizeof(int64_t)), width = packed_width(f);
+    if (so_far == NULL) return -1;
+    for (int64_t i = 0; i < count; i++) {
+        int64_t of = found->same[i], code;
+        if (of >= 0) {
+            code = (int64_t)told[rows[of] * stride];
+            if (code == FRESH) code = NONE - (fresh - so_far[of] + 1);
+        } else {
+            code = *bucket_of(f, kept, found->status + i * (f->n + f->m), found->tight + i * (f->s + 1));
+            if (code < 0) {
+                code = FRESH;
+                pack(f, found, i, openings[rows[i]], states + point[rows[i]] * f->s, packed + fresh++ * width);
+            }
+        }
+        so_far[i] = fresh;
+        told[rows[i] * stride] = (double)code;
+    }
+    free(so_far);
+    return fresh;
+}
+
+/* Keep the u vertices that were told as FRESH; places (points x openings): of the vertices of all pairs, told unit after
+ * unit in the order that turn (of each opening) gives. Returns how many vertices there are, -1 without memory. */
+int64_t cobre_keep(
+    const form_t *f, kept_t *kept, int64_t points, const double *told, int64_t stride, int64_t u, const double *packed,
+    const int64_t *turn, int64_t iteration, int64_t *places
+) {
+    int64_t count = points * f->openings, fresh = 0, width = packed_width(f);
+    int64_t *memory = malloc((size_t)(u + count + 1) * sizeof(int64_t)), *kept_at = memory, *told_at = memory + u;
+    if (memory == NULL) return -1;
+    for (int64_t i = 0; i < u; i++) {
+        kept_at[i] = keep_one(f, kept, packed + i * width);
+        kept->last_used[kept_at[i]] = iteration;
+    }
+    for (int64_t i = 0; i < count; i++) {
+        int64_t code = (int64_t)told[i * stride];
+        if (code == FRESH) code = kept_at[fresh++];
+        told_at[i] = code < NONE ? kept_at[fresh - (NONE - code)] : code;
+    }
+    for (int64_t q = 0; q < points; q++)
+        for (int64_t o = 0; o < f->openings; o++) places[q * f->openings + o] = told_at[q * f->openings + turn[o]];
+    free(memory);
+    return kept->size;
+}
+
+/* What the vertices at these places (points x openings) give; they, and the cuts that are tight in them, are in use. */
+int64_t cobre_outcomes(
+    const form_t *f, const pool_t *pool, const kept_t *kept, int64_t points, const double *states,
+    const int64_t *places, int64_t iteration, double *values
+) {
+    int64_t s = f->s;
+    for (int64_t i = 0; i < points * f->openings; i++) {
+        int64_t u = places[i], o = i % f->openings;
+        const double *state = states + i / f->openings * s;
+        double tilt = 0.0;
+        for (int64_t j = 0; j < s; j++) tilt += kept->slopes[j * kept->room + u] * state[j];
+        values[i] = kept->levels[o * kept->room + u] + tilt;
+        kept->last_used[u] = iteration;
+        for (int64_t j = 0; j <= s; j++) {
+            int64_t id = kept->tight[u * (s + 1) + j];
+            if (id < 0) continue;
+            pool->times_active[id]++;
+            pool->last_active[id] = iteration;
+        }
+    }
+    return 0;
+}
+
+/* Means of values (points x openings) and of the slopes at these places, with weights for each point, every so far. */
+int64_t cobre_average(
+    const form_t *f, const kept_t *kept, int64_t points, const int64_t *places, const double *values,
+    const double *weights, int64_t every, double *mean, double *slopes
+) {
+    int64_t openings = f->openings, s = f->s;
+    for (int64_t q = 0; q < points; q++) {
+        const double *weight = weights + q * every;
+        for (int64_t o = 0; o < openings; o++) {
+            double term = weight[o] * values[q * openings + o];
+            mean[q] = o ? mean[q] + term : term;
+            const double *of = kept->slopes + places[q * openings + o];
+            for (int64_t j = 0; j < s; j++) {
+                term = weight[o] * of[j * kept->room];
+                slopes[q * s + j] = o ? slopes[q * s + j] + term : term;
+            }
+        }
+    }
+    return 0;
+}
+
+/* Find all that are kept by their bases anew. */
+int64_t cobre_index(const form_t *f, kept_t *kept) {
+    for (int64_t i = 0; i < kept->buckets; i++) kept->bucket[i] = -1;
+    for (int64_t u = 0; u < kept->size; u++)
+        *bucket_of(f, kept, kept->status + u * (f->n + f->m), kept->tight + u * (f->s + 1)) = u;
     return 0;
 }

@@ -1,7 +1,7 @@
 """Small LPs that differ in their right-hand sides only, in compiled loops: ``kernel.c``, called through ctypes.
 
-    kept vertices, right-hand sides -> the best vertex of each, whether its basis is optimal
-    bases, right-hand sides         -> the optimal bases, by a dual simplex method, cuts found as they are violated
+    kept vertices, openings and states -> right-hand sides, the best vertex of each, whether its basis is optimal
+    bases, right-hand sides            -> the optimal bases, by a dual simplex method, cuts found as they are violated
 
 For LPs of some tens of rows a solve takes a twentieth of what a call of HiGHS costs
 (docs/decisions/0016-a-kernel-for-small-lps.md). The kernel is compiled when the package is installed; where that was
@@ -11,7 +11,7 @@ not possible, HiGHS does all the work.
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, Structure, addressof, byref, c_char, c_double, c_int64, c_void_p
+from ctypes import Structure, addressof, byref, c_char, c_double, c_int64, c_void_p
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,11 +21,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cobre.sddp.cuts import CutPool
+from cobre.sddp.found import Found
 from cobre.sddp.highs import BASIC, LOWER, UPPER, ZERO
+from cobre.sddp.lp import StageLP
 from cobre.sddp.risk import FloatArray
 from cobre.sddp.template import Template
 
-__all__ = ["LOST", "OPTIMAL", "SAME", "Bases", "Proofs", "SmallLP", "Walked", "Walks", "kernel_is_there"]
+__all__ = [
+    "LOST",
+    "OPTIMAL",
+    "SAME",
+    "Bases",
+    "Kept",
+    "Proofs",
+    "SmallLP",
+    "Walked",
+    "Walks",
+    "address",
+    "kernel_is_there",
+]
 
 IntArray = NDArray[np.int64]
 StatusArray = NDArray[np.int8]
@@ -42,25 +56,40 @@ class _Form(Structure):
             for name in ("matrix", "columns", "lower", "upper", "cost", "rhs", "moving", "watched", "cut_scale")
         ),
         ("watched_scale", c_void_p),
-        ("intercept_scale", c_double),
+        *((name, c_double) for name in ("intercept_scale", "cost_scale")),
+        *((name, c_int64) for name in ("openings", "r")),
+        *((name, c_void_p) for name in ("openings_sides", "noise", "noise_rows", "dual_scale", "incoming_cost")),
+        *((name, c_void_p) for name in ("by_side", "by_side_state", "by_side_value")),
+        *((name, c_void_p) for name in ("by_state", "by_state_row", "by_state_value")),
     ]
 
 
+_POOL = ("slopes", "by_state", "intercepts", "shown", "times_active", "last_active")
+
+
 class _Pool(Structure):
+    _fields_ = [("size", c_int64), ("room", c_int64), *((name, c_void_p) for name in _POOL)]
+
+
+class Kept(Structure):
+    """Kept vertices as the kernel sees them (``kept_t``)."""
+
+    ARRAYS = ("levels", "slopes", "status", "tight", "last_used", "record", "spares", "bucket")
     _fields_ = [
-        ("size", c_int64), ("room", c_int64), ("slopes", c_void_p), ("by_state", c_void_p), ("intercepts", c_void_p),
-        ("shown", c_void_p),
-    ]  # fmt: skip
+        *((name, c_int64) for name in ("size", "room", "spare", "buckets")),
+        *((name, c_void_p) for name in ARRAYS),
+    ]
 
 
-_KEPT = ("levels", "slopes", "status", "tight", "known", "base", "gain", "low", "high", "place", "still")
+_PROOFS = ("sides", "vertices", "values", "known", "proved", "outgoing")
 
 
-class _Kept(Structure):
-    _fields_ = [("size", c_int64), ("room", c_int64), *((name, c_void_p) for name in _KEPT)]
+class _Proofs(Structure):
+    _fields_ = [(name, c_void_p) for name in _PROOFS]
 
 
-_WALKED = ("outcome", "pivots", "same", "objective", "outgoing", "duals", "status", "tight")
+_WALKED = ("outcome", "pivots", "same", "objective", "outgoing", "duals", "status", "tight", "totals")
+_SOLVED = ("same", "objective", "duals", "status", "tight")
 
 
 class _Walked(Structure):
@@ -73,15 +102,23 @@ def _library() -> ctypes.CDLL | None:
     if not found:
         return None
     library = ctypes.CDLL(str(found[0]))
-    for name in ("cobre_prove", "cobre_walk"):
-        getattr(library, name).restype = c_int64
-    form, pool, kept, at, number = POINTER(_Form), POINTER(_Pool), POINTER(_Kept), c_void_p, c_int64
-    library.cobre_prove.argtypes = [form, pool, kept, number, at, number, *[at] * 7]
-    library.cobre_walk.argtypes = [form, pool, at, at, number, at, at, at, at, at, number, POINTER(_Walked)]
+    at, number = c_void_p, c_int64
+    arguments = {
+        "prove": [at, at, at, number, at, number, at, at, at],
+        "walk": [at, at, at, at, number, at, at, at, at, at, number, at],
+        "name": [at, at, number, *[at] * 6, number, at],
+        "keep": [at, at, number, at, number, number, at, at, number, at],
+        "outcomes": [at, at, at, number, at, at, number, at],
+        "average": [at, at, number, at, at, at, number, at, at],
+        "index": [at, at],
+    }
+    for name, types in arguments.items():
+        function = getattr(library, f"cobre_{name}")
+        function.restype, function.argtypes = c_int64, types
     return library
 
 
-def _address(array: NDArray[Any]) -> int:
+def address(array: NDArray[Any]) -> int:
     """Of its first number, which others must follow in order; in a quarter of the time of ``array.ctypes.data``."""
     assert array.flags.c_contiguous
     if array.size and array.flags.writeable:
@@ -96,18 +133,22 @@ def kernel_is_there() -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Proofs:
-    """Of r pairs: the best vertex (r,), -1 where none is kept, its value, whether it is proved optimal, and the
-    outgoing states and cost-to-go (r, S + 1), scaled, of those that are."""
+    """Of r pairs: scaled right-hand sides (r, K), the best vertex (r,), -1 where none is kept, its value, the same
+    scaled and without what the incoming state costs (``known``), whether it is proved optimal, and the outgoing states
+    and cost-to-go (r, S + 1), scaled, of those that are; count: how many are."""
 
+    sides: FloatArray
     vertices: IntArray
     values: FloatArray
+    known: FloatArray
     proved: BoolArray
     outgoing: FloatArray
+    count: int = 0
 
 
 @dataclass(frozen=True, eq=False)
 class Walks:
-    """r pairs to be solved. rows: (r,) of the right-hand sides. units: (r,) of work, those of one unit together.
+    """Pairs to be solved. rows: (v,) which ones of r, rising. units: (r,) of work, those of one unit together.
 
     places: (r,) the starts, of those that ``SmallLP.walk`` is given, and known: (r,) what they give, scaled, -inf where
     that is not known: a pair begins at a basis that its unit has come to before, where that gives more.
@@ -121,10 +162,10 @@ class Walks:
 
 @dataclass(frozen=True, eq=False)
 class Walked:
-    """Of r pairs: outcome (r,) OPTIMAL, BOUND (a dual feasible basis, for pivots ran out), LOST (the rest says nothing)
+    """Of v pairs: outcome (v,) OPTIMAL, BOUND (a dual feasible basis, for pivots ran out), LOST (the rest says nothing)
     or SAME (the basis of the ``same``-th, which is of the same unit and before it, is optimal: neither duals nor basis
-    are given again); objective (r,), outgoing (r, S + 1), duals (r, m), all scaled; status (r, n + m) and tight
-    (r, S + 1)."""
+    are given again); objective (v,), outgoing (v, S + 1), duals (v, m), all scaled; status (v, n + m) and tight
+    (v, S + 1). totals: how many of each outcome, and pivots."""
 
     outcome: NDArray[np.uint8]
     pivots: IntArray
@@ -134,19 +175,19 @@ class Walked:
     duals: FloatArray
     status: StatusArray
     tight: IntArray
+    totals: IntArray
 
 
 class SmallLP:
-    """One stage's LP as the kernel sees it. watched_scale: (S + 1,) what makes states and the cost-to-go of watched
-    columns. Needs ``kernel_is_there()``. Methods raise MemoryError."""
+    """One stage's LP as the kernel sees it. Needs ``kernel_is_there()``. Methods raise MemoryError."""
 
-    def __init__(self, template: Template, watched_scale: FloatArray) -> None:
+    def __init__(self, lp: StageLP) -> None:
         library = _library()
         assert library is not None, "the kernel is not installed"
-        self._library = library
+        self._library, template, noise = library, lp.template(), lp.stage.openings
         m, n = template.matrix.shape
         self.rows, self.columns, self.states = m, n, template.watched.size - 1
-        self.moving = template.moving.size
+        self.moving, self.openings, self.noise = template.moving.size, len(noise), noise.rhs_rows.size
         slots = self.states + 2
         self.wide = m + slots
         lower = np.where(template.sense < 0, -np.inf, 0.0), np.where(template.sense > 0, np.inf, 0.0)
@@ -155,22 +196,22 @@ class SmallLP:
             "columns": template.matrix.T,
             "lower": np.concatenate([template.lower, lower[0], np.zeros(slots)]),
             "upper": np.concatenate([template.upper, lower[1], np.full(slots, np.inf)]),
-            "cost": template.cost,
-            "rhs": template.rhs,
-            "moving": template.moving,
-            "watched": template.watched,
-            "cut_scale": template.cut_scale,
-            "watched_scale": watched_scale,
+            **{name: getattr(template, name) for name in ("cost", "rhs", "moving", "watched")},
+            **{name: getattr(template, name) for name in ("cut_scale", "watched_scale")},
+            "noise": noise.rhs,
+            "noise_rows": noise.rhs_rows.astype(np.int64),
+            "dual_scale": lp.dual_scale,
+            **lp.sides.tables(),
         }
         self._arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        addresses = {name: array.ctypes.data for name, array in self._arrays.items()}
         self._form = _Form(
             m=m, n=n, s=self.states, k=self.moving, wide=self.wide, vars=n + self.wide,
-            intercept_scale=template.intercept_scale, **addresses,
+            intercept_scale=template.intercept_scale, cost_scale=lp.scaling.cost,
+            openings=self.openings, r=self.noise, **{name: address(array) for name, array in self._arrays.items()},
         )  # fmt: skip
-
-        self._kept: tuple[FloatArray, _Kept] | None = None
-        self._pool: tuple[CutPool, int, _Pool, tuple[FloatArray, ...]] | None = None
+        self._by_reference = byref(self._form)
+        self._pool: tuple[CutPool, tuple[NDArray[Any], ...], FloatArray, _Pool] | None = None
+        self._look_again = False
         self.slack_start = self._slack_start(template)
 
     def _slack_start(self, template: Template) -> Bases | None:
@@ -183,39 +224,26 @@ class SmallLP:
         status = np.append(status, np.full(self.rows, BASIC)).astype(np.int8)
         return status[np.newaxis], np.full((1, self.states + 1), -1)
 
-    def prove(
-        self, pool: CutPool, kept: Any, states: FloatArray, openings: IntArray, points: IntArray, sides: FloatArray
-    ) -> Proofs:
-        """The best vertex of each of r pairs of an opening (r,) and a row (r,) of ``states`` (P, S).
-
-        kept: vertices (``cobre.sddp.vertices.Vertices``). sides: (r, K) scaled right-hand sides.
-        """
+    def prove(self, pool: CutPool, kept: Kept, states: FloatArray, openings: IntArray, points: IntArray) -> Proofs:
+        """The best vertex of each of r pairs of an opening (r,) and a row (r,) of ``states`` (P, S)."""
         count = openings.size
-        found = Proofs(
-            vertices=np.empty(count, np.int64),
-            values=np.empty(count),
-            proved=np.zeros(count, bool),
-            outgoing=np.zeros((count, self.states + 1)),
+        arrays = (
+            np.empty((count, self.moving)),
+            np.empty(count, np.int64),
+            np.empty(count),
+            np.empty(count),
+            np.empty(count, bool),
+            np.empty((count, self.states + 1)),
         )
-        table = self._table(kept)
-        ins = tuple(map(np.ascontiguousarray, (states, openings, points, sides)))
-        self._call(
-            self._library.cobre_prove, pool, byref(table), states.shape[0], ins[0], count, *ins[1:],
-            found.vertices, found.values, found.proved, found.outgoing,
-        )  # fmt: skip
-        return found
-
-    def _table(self, kept: Any) -> _Kept:
-        """Where the vertices' arrays are; they move when there is more room or less in them."""
-        if self._kept is None or self._kept[0] is not kept.levels:
-            room, addresses = kept.last_used.size, {name: _address(getattr(kept, name)) for name in _KEPT}
-            self._kept = kept.levels, _Kept(room=room, **addresses)
-        self._kept[1].size = kept.size
-        return self._kept[1]
+        out = _Proofs(*map(address, arrays))
+        given = np.ascontiguousarray(openings), np.ascontiguousarray(points)
+        states = np.ascontiguousarray(states)
+        proved = self.call("prove", self.shown(pool), kept, states.shape[0], states, count, *given, out)
+        return Proofs(*arrays, proved)
 
     def walk(self, pool: CutPool, starts: Bases, walks: Walks, sides: FloatArray, most: int) -> Walked:
-        """Solve pairs of right-hand sides (P, K) from bases, status (v, n + m) and tight (v, S + 1), which must be dual
-        feasible. most: pivots."""
+        """Solve those pairs of right-hand sides (r, K) from bases, status (u, n + m) and tight (u, S + 1), which must
+        be dual feasible. most: pivots."""
         count = walks.rows.size
         found = Walked(
             outcome=np.empty(count, np.uint8),
@@ -226,29 +254,46 @@ class SmallLP:
             duals=np.empty((count, self.rows)),
             status=np.empty((count, self.rows + self.columns), np.int8),
             tight=np.empty((count, self.states + 1), np.int64),
+            totals=np.empty(5, np.int64),
         )
-        addresses = _Walked(*(_address(getattr(found, name)) for name in _WALKED))
-        self._call(
-            self._library.cobre_walk, pool, *starts, count,
-            walks.places, walks.known, walks.units, walks.rows, sides, most, byref(addresses),
+        addresses = _Walked(*(address(getattr(found, name)) for name in _WALKED))
+        self.call(
+            "walk", self.shown(pool), *starts, count,
+            walks.places, walks.known, walks.units, walks.rows, sides, most, addresses,
         )  # fmt: skip
         return found
 
-    def _call(self, function: Any, pool: CutPool, *arguments: Any) -> None:
-        given = [_address(item) if isinstance(item, np.ndarray) else item for item in arguments]
-        if function(byref(self._form), byref(self._shown(pool)), *given):
+    def solved(self, found: Found) -> Structure:
+        """What was solved as the kernel sees it."""
+        return _Walked(**{name: address(getattr(found, name)) for name in _SOLVED})
+
+    def call(self, name: str, *arguments: Any) -> int:
+        """A function of the kernel; arrays and structures are given by their addresses. Raises MemoryError."""
+        given = [
+            address(item) if isinstance(item, np.ndarray) else byref(item) if isinstance(item, Structure) else item
+            for item in arguments
+        ]
+        found: int = getattr(self._library, f"cobre_{name}")(self._by_reference, *given)
+        if found < 0:
             raise MemoryError("no memory for the small LPs of a stage")
+        return found
 
     def look_again(self) -> None:
         """Other cuts of a pool may be active now."""
-        self._pool = None
+        self._look_again = True
 
-    def _shown(self, pool: CutPool) -> _Pool:
+    def shown(self, pool: CutPool) -> Structure:
         """The cuts of a pool as the kernel sees them; those that are not active are passed over."""
-        if self._pool is None or self._pool[0] is not pool or self._pool[1] != pool.size:
-            shown = np.where(pool.active, pool.intercepts, -np.inf)
-            arrays = (*pool.tables(), shown)
-            named = zip(("slopes", "by_state", "intercepts", "shown"), arrays, strict=True)
-            table = _Pool(size=pool.size, room=arrays[2].size, **{name: _address(array) for name, array in named})
-            self._pool = pool, pool.size, table, arrays
-        return self._pool[2]
+        arrays = pool.tables()
+        if self._pool is None or self._pool[0] is not pool or self._pool[1][0] is not arrays[0]:
+            shown = np.empty(arrays[2].size)
+            named = zip(_POOL, (*arrays[:3], shown, *arrays[3:]), strict=True)
+            self._pool = pool, arrays, shown, _Pool(room=shown.size, **{name: address(array) for name, array in named})
+        *_, shown, table = self._pool
+        if self._look_again:
+            table.size, self._look_again = 0, False
+        if table.size != pool.size:  # what is added is active
+            at = slice(table.size, pool.size)
+            shown[at] = np.where(pool.active[at], pool.intercepts[at], -np.inf)
+            table.size = pool.size
+        return table

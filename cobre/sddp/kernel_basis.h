@@ -40,7 +40,18 @@ typedef struct {
     const int64_t *watched; /* s + 1 */
     const double *cut_scale; /* s */
     const double *watched_scale; /* s + 1 */
-    double intercept_scale;
+    double intercept_scale, cost_scale;
+    /* what openings and incoming states do */
+    int64_t openings, r;
+    const double *openings_sides; /* openings x k, scaled */
+    const double *noise; /* openings x r, as given */
+    const int64_t *noise_rows; /* r */
+    const double *dual_scale; /* m */
+    const double *incoming_cost; /* s */
+    const int64_t *by_side, *by_side_state; /* k + 1: where the entries of each begin; their states */
+    const double *by_side_value; /* scaled */
+    const int64_t *by_state, *by_state_row; /* s + 1; rows */
+    const double *by_state_value;
 } form_t;
 
 typedef struct {
@@ -49,6 +60,7 @@ typedef struct {
     const double *by_state; /* s x room */
     const double *intercepts; /* room */
     const double *shown; /* size: intercepts, -inf where a cut is not active */
+    int64_t *times_active, *last_active; /* size */
 } pool_t;
 
 typedef struct {

@@ -210,6 +210,7 @@ class StageLP:
             sense=stage.sense,
             moving=self.sides.moving.astype(np.int64),
             watched=np.append(stage.outgoing, stage.columns).astype(np.int64),
+            watched_scale=np.append(self._state_scale, 1.0 / scaling.cost),
             cut_scale=self._cut_scale,
             intercept_scale=scaling.cost,
         )

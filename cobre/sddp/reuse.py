@@ -17,16 +17,16 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from cobre.sddp.batch import SolverStatistics
-from cobre.sddp.highs import BASIC
-from cobre.sddp.hot_solves import Solved, Starts, solve_each
+from cobre.sddp.found import Found
+from cobre.sddp.hot_solves import Starts, solve_each
 from cobre.sddp.kernel import OPTIMAL, SAME, Proofs, SmallLP, Walked, Walks, kernel_is_there
 from cobre.sddp.model import Share, StageModel
 from cobre.sddp.risk import FloatArray
+from cobre.sddp.small_vertices import SmallVertices
 from cobre.sddp.template import Template
-from cobre.sddp.vertices import Fresh, Vertices
+from cobre.sddp.vertices import NONE, Vertices
 
-__all__ = ["FRESH", "Answers", "Picks", "Reuse", "is_small"]
+__all__ = ["Answers", "Picks", "Reuse", "is_small"]
 
 IntArray = NDArray[np.int64]
 Bases = tuple[NDArray[np.int8], IntArray]
@@ -35,7 +35,6 @@ _FETCHED = 10  # violated cuts that enter HiGHS's LP together
 _WINDOW = 5  # iterations after its last use that a cut stays in HiGHS's LP
 _LARGEST = 1 << 16  # numbers in one basis's rows, from which on the kernel's dense algebra costs what HiGHS does
 _PIVOTS = 1000  # after which the kernel gives a solve up
-FRESH, NONE = -1, -2  # instead of a vertex's place
 _VIOLATED, _FEASIBLE = 1e-10, 1e-9  # of a cut, relative; of a scaled row (those of kernel.c)
 
 
@@ -46,16 +45,15 @@ def is_small(template: Template) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What r pairs came to. vertices: (r,) their places, FRESH where ``fresh``, in their order, has it instead, NONE
-    where nothing is known of it, and less, NONE - d, where it is that of the d-th FRESH one before it (of its unit).
+    """What r pairs came to. told: (r, 1) their vertices, as ``Vertices.name`` tells them, NONE where nothing is known.
+    packed: (u, width) the new ones.
 
-    rise: (r,) by how much solving a pair raised its value, relative, NaN where it was not solved; None where all are
-    answered exactly.
+    Where not all are answered exactly, told is (r, 2): by how much solving a pair raised its value, relative, NaN where
+    it was not solved.
     """
 
-    vertices: IntArray
-    fresh: Fresh
-    rise: FloatArray | None
+    told: FloatArray
+    packed: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,12 +98,9 @@ class Reuse:
         self._state = state
         self._first: Bases | None = None
         template = stage.lp.template()
-        scaling = stage.lp.scaling
-        self._watched = template.watched
-        self._watched_scale = np.append(scaling.column[stage.stage.outgoing], 1.0 / scaling.cost)
-        self._noise_scale = self.lp.dual_scale.take(stage.stage.openings.rhs_rows)
-        self.small = SmallLP(template, self._watched_scale) if is_small(template) else None
-        self.vertices = Vertices(stage.stage, self.small, most)
+        self._watched, self._watched_scale = template.watched, template.watched_scale
+        self.small = SmallLP(stage.lp) if is_small(template) else None
+        self.vertices = Vertices(stage.lp, most) if self.small is None else SmallVertices(stage.lp, self.small, most)
         self.picks: int | None = None
         self.risen, self.solved = 0.0, 0
 
@@ -142,15 +137,12 @@ class Reuse:
 
         scenarios: (r,) whose they are, for errors. Raises SolverError when a solve fails whatever is tried.
         """
-        incoming = states.take(points, axis=0)
-        sides = self.lp.sides.moved(openings, incoming)
-        best = self._best(openings, points, states, sides)
-        left = np.flatnonzero(~best.proved)
-        if left.size:
-            own = incoming.take(left, axis=0)
-            found = self._solve(Pairs(left, openings, scenarios, scenarios), sides, best, own)
+        best = self._best(openings, points, states)
+        if best.count < openings.size:
+            left = np.flatnonzero(~best.proved)
+            found = self._solve(Pairs(left, openings, scenarios, scenarios), best)
             best.outgoing[left] = found.watched
-            best.values[left] = self._unscaled(found, own)
+            best.values[left] = self._unscaled(found, points, left, states)
         return best.values, best.outgoing * self._watched_scale
 
     def answer(self, share: Share, states: FloatArray, scenarios: IntArray, picks: Picks | None = None) -> Answers:
@@ -160,100 +152,73 @@ class Reuse:
         answered exactly. Raises SolverError when a solve fails whatever is tried.
         """
         openings, points = share.openings, share.points
-        incoming = states.take(points, axis=0)
-        sides = self.lp.sides.moved(openings, incoming)
-        best = self._best(openings, points, states, sides)
+        best = self._best(openings, points, states)
         left = np.flatnonzero(~best.proved)
         if picks is not None:
             left = left[picks.among(openings[left], points[left], left)]
-        incoming = incoming.take(left, axis=0)
-        found = self._solve(Pairs(left, openings, share.own_units, scenarios.take(points)), sides, best, incoming)
-        solved = self._unscaled(found, incoming)
-        rise = None
+        told = np.empty((openings.size, 1 if self.picks is None else 2))
+        told[:, 0] = np.where(best.vertices < 0, NONE, best.vertices)
+        found = self._solve(Pairs(left, openings, share.own_units, scenarios.take(points)), best)
         if self.picks is not None:
-            rise = np.full(openings.size, np.nan)
+            told[:, 1] = np.nan
             if self.vertices.size:
-                rise[left] = (solved - best.values[left]) / np.maximum(1.0, np.abs(solved))
-        vertices = best.vertices
-        vertices[vertices < 0] = NONE
-        first = np.flatnonzero(found.same < 0)
-        fresh = self._fresh(
-            found.taken(first), solved.take(first), openings.take(left.take(first)), incoming.take(first, axis=0)
-        )
-        met = self.vertices.places_of(fresh.bases())
-        vertices[left] = self._named(found.same, first, met)
-        return Answers(vertices, fresh.taken(np.flatnonzero(met == FRESH)), rise)
+                solved = self._unscaled(found, points, left, states)
+                told[left, 1] = (solved - best.values[left]) / np.maximum(1.0, np.abs(solved))
+        return Answers(told, self.vertices.name(found, left, openings, points, states, told))
 
-    @staticmethod
-    def _named(same: IntArray, first: IntArray, met: IntArray) -> IntArray:
-        """Places as in ``Answers``; met: those of the first ones, whose bases others have too."""
-        places = np.empty(same.size, np.int64)
-        places[first] = met
-        again = np.flatnonzero(same >= 0)
-        if again.size:
-            of = same.take(again)
-            so_far = np.cumsum(np.where(same < 0, places, 0) == FRESH)
-            back = so_far.take(again) - so_far.take(of) + 1
-            there = places.take(of)
-            places[again] = np.where(there == FRESH, NONE - back, there)
-        return places
-
-    def _best(self, openings: IntArray, points: IntArray, states: FloatArray, sides: FloatArray) -> Proofs:
-        if self.small is not None:
+    def _best(self, openings: IntArray, points: IntArray, states: FloatArray) -> Proofs:
+        if isinstance(self.vertices, SmallVertices):
             began = perf_counter()
-            proofs = self.small.prove(self.pool, self.vertices, states, openings, points, sides)
-            seconds = perf_counter() - began
-            reused = int(np.count_nonzero(proofs.proved))
-            self.lp.statistics.add(SolverStatistics(seconds=seconds, run_seconds=seconds, reused=reused))
+            proofs = self.vertices.prove(self.pool, states, openings, points)
+            self.lp.statistics.count_reuse(perf_counter() - began, reused=proofs.count)
             return proofs
         count = openings.size
-        none = np.zeros(count, bool), np.zeros((count, self._watched.size))
+        sides = self.lp.sides.moved(openings, states.take(points, axis=0))
+        none = np.full(count, -np.inf), np.zeros(count, bool), np.zeros((count, self._watched.size))
         if not self.vertices.size:
-            return Proofs(np.full(count, -1), np.full(count, -np.inf), *none)
-        return Proofs(*self.vertices.best(openings, points, states), *none)
+            return Proofs(sides, np.full(count, -1), np.full(count, -np.inf), *none)
+        return Proofs(sides, *self.vertices.best(openings, points, states), *none)
 
     # -- solving ----------------------------------------------------------------------------------------------
 
-    def _solve(self, pairs: Pairs, sides: FloatArray, best: Proofs, incoming: FloatArray) -> _Found:
-        """Solve those pairs (v,), entered with states (v, S), each from the basis of the best vertex."""
-        walked = self._by_kernel(pairs, sides, best, incoming)
+    def _solve(self, pairs: Pairs, best: Proofs) -> Found:
+        """Solve those pairs (v,), each from the basis of the best vertex."""
+        walked = self._by_kernel(pairs, best)
         rest, found = pairs.left, None
         if walked is not None:
-            found = _Found(walked.objective, walked.outgoing, walked.duals, walked.status, walked.tight, walked.same)
-            lost = np.flatnonzero((walked.outcome != OPTIMAL) & (walked.outcome != SAME))
-            if not lost.size:
+            found = Found(walked.objective, walked.outgoing, walked.duals, walked.status, walked.tight, walked.same)
+            if walked.totals[OPTIMAL] + walked.totals[SAME] == rest.size:
                 return found
+            lost = np.flatnonzero((walked.outcome != OPTIMAL) & (walked.outcome != SAME))
             rest = rest[lost]
         if self.small is not None:
             self._fit_cuts()
         self.lp.name_solves(pairs.openings[rest], pairs.scenarios[rest])
-        mended = self._by_highs(sides[rest], best.vertices[rest])
+        mended = self._by_highs(best.sides[rest], best.vertices[rest])
         if found is None:
             return mended
         found.put(lost, mended)
         return found
 
-    def _by_kernel(self, pairs: Pairs, sides: FloatArray, best: Proofs, incoming: FloatArray) -> Walked | None:
+    def _by_kernel(self, pairs: Pairs, best: Proofs) -> Walked | None:
         """What the kernel makes of them; None where it does not know what to begin with, or is not there."""
-        kept, left = self.vertices, pairs.left
+        kept = self.vertices
         if self.small is None:
             return None
         if kept.size:
-            starts, places = (kept.status, kept.tight), best.vertices.take(left)
+            starts, places = (kept.status, kept.tight), best.vertices
         elif self.small.slack_start is not None:
-            starts, places = self.small.slack_start, np.zeros(left.size, np.int64)
+            starts, places = self.small.slack_start, np.zeros(best.vertices.size, np.int64)
         else:
             return None
         began = perf_counter()
-        known = (best.values.take(left) - self.lp.sides.incoming_cost(incoming)) * self.lp.scaling.cost
-        walks = Walks(left, pairs.units.take(left), places, known)
-        walked = self.small.walk(self.pool, starts, walks, sides, _PIVOTS)
-        seconds = perf_counter() - began
-        solves, same = (int(np.count_nonzero(walked.outcome == outcome)) for outcome in (OPTIMAL, SAME))
-        self.lp.statistics.add(SolverStatistics(solves, int(walked.pivots.sum()), seconds, seconds, reused=same))
+        walks = Walks(pairs.left, pairs.units, places, best.known)
+        walked = self.small.walk(self.pool, starts, walks, best.sides, _PIVOTS)
+        totals = walked.totals.tolist()
+        self.lp.statistics.count_reuse(perf_counter() - began, totals[SAME], totals[OPTIMAL], totals[-1])
         return walked
 
-    def _by_highs(self, sides: FloatArray, vertices: IntArray) -> _Found:
+    def _by_highs(self, sides: FloatArray, vertices: IntArray) -> Found:
         """Solve them, each from its vertex's basis; all from the first one's where no vertex is kept yet."""
         kept, lp, m = self.vertices, self.lp, self.lp.stage.rows
         starts = None
@@ -262,13 +227,13 @@ class Reuse:
         elif self._first is not None:
             status, tight = self._first
             starts = Starts.of(status.repeat(vertices.size, axis=0), tight.repeat(vertices.size, axis=0), m)
-        found = _Found.of(solve_each(lp, sides, starts), lp.cut_ids, m, self._watched)
+        found = Found.of(solve_each(lp, sides, starts), lp.cut_ids, m, self._watched)
         violated, worst = self._violations(found.watched * self._watched_scale, lp.cut_ids)
         for k, ids in zip(np.flatnonzero(violated).tolist(), worst, strict=True):
             self._mend(found, k, sides[k : k + 1], ids)
         return found
 
-    def _mend(self, found: _Found, k: int, sides: FloatArray, ids: IntArray) -> None:
+    def _mend(self, found: Found, k: int, sides: FloatArray, ids: IntArray) -> None:
         """Solve one again with the cuts that it violates, until it violates none; they leave the LP after it."""
         lp, resident, m = self.lp, self.lp.cut_ids.size, self.lp.stage.rows
         at = slice(k, k + 1)
@@ -276,7 +241,7 @@ class Reuse:
             lp.append_cuts(ids, self.pool.slopes[ids], self.pool.intercepts[ids])
             solved = solve_each(lp, sides, Starts.of(found.status[at], found.tight[at], m))
             lp.statistics.solves -= 1  # the same one, gone on with
-            found.put(np.array([k]), _Found.of(solved, lp.cut_ids, m, self._watched))
+            found.put(np.array([k]), Found.of(solved, lp.cut_ids, m, self._watched))
             violated, worst = self._violations(found.watched[at] * self._watched_scale, lp.cut_ids)
             if not violated[0]:
                 break
@@ -309,73 +274,14 @@ class Reuse:
                 worst.append(np.sort(order[above[row, order] > slack[row]]))
         return violated, worst
 
-    # -- keeping ----------------------------------------------------------------------------------------------
-
-    def _unscaled(self, found: _Found, incoming: FloatArray) -> FloatArray:
+    def _unscaled(self, found: Found, points: IntArray, left: IntArray, states: FloatArray) -> FloatArray:
+        """Values (v,) of the pairs that are left of those at these points (r,)."""
         value: FloatArray = found.objective / self.lp.scaling.cost
-        return value + self.lp.sides.incoming_cost(incoming)
-
-    def _fresh(self, found: _Found, values: FloatArray, openings: IntArray, incoming: FloatArray) -> Fresh:
-        """The vertices that solutions (r,) of these values are at."""
-        noise = self.lp.stage.openings
-        slopes = self.lp.sides.slopes(found.duals * self.lp.dual_scale)
-        multipliers = found.duals.take(noise.rhs_rows, axis=1) * self._noise_scale
-        terms = np.concatenate([slopes * incoming, multipliers * noise.rhs.take(openings, axis=0)], axis=1)
-        constant = values - np.add.accumulate(terms, axis=1)[:, -1] if terms.shape[1] else values
-        return Fresh(constant, multipliers, slopes, found.status, found.tight)
-
-    def keep(self, fresh: Fresh) -> IntArray:
-        """Add vertices, the same ones in the same order on all ranks; returns their places (u,)."""
-        return self.vertices.add(fresh, self.stage.iteration)
+        if self.lp.sides.priced:
+            value = value + self.lp.sides.incoming_cost(states.take(points.take(left), axis=0))
+        return value
 
     def tally(self, rise: FloatArray) -> None:
         """Count the rises (r,) of all ranks' pairs, NaN where there is none."""
         risen = rise[~np.isnan(rise)]
         self.risen, self.solved = self.risen + math.fsum(risen), self.solved + risen.size
-
-    def note_use(self, vertices: IntArray) -> None:
-        """These answered pairs: they, and the cuts that are tight in them, matter."""
-        self.vertices.last_used[vertices] = self.stage.iteration
-        ids = self.vertices.tight[vertices].ravel()
-        times = np.bincount(ids[ids >= 0], minlength=self.pool.size)
-        self.pool.times_active[:] += times
-        self.pool.last_active[times > 0] = self.stage.iteration
-
-
-@dataclass(eq=False)
-class _Found:
-    """r solutions, scaled: objective (r,), watched columns (r, S + 1), duals (r, m), and the bases: status (r, n + m),
-    tight (r, S + 1) ids of cuts, rising, -1 behind them. same: (r,) which one has the basis and the duals, -1: itself.
-    """
-
-    objective: FloatArray
-    watched: FloatArray
-    duals: FloatArray
-    status: NDArray[np.int8]
-    tight: IntArray
-    same: IntArray
-
-    @classmethod
-    def of(cls, solved: Solved, cut_ids: IntArray, m: int, watched: IntArray) -> _Found:
-        count, most = solved.objective.size, watched.size
-        owner, place = np.nonzero(solved.rows[:, m:] != BASIC)
-        order = np.arange(owner.size) - np.searchsorted(owner, np.arange(count))[owner]
-        none = np.iinfo(np.int64).max
-        tight = np.full((count, max(most, int(order.max(initial=-1)) + 1)), none)
-        tight[owner, order] = cut_ids[place]
-        tight.sort(axis=1)
-        tight[tight == none] = -1
-        status = np.concatenate([solved.columns, solved.rows[:, :m]], axis=1).astype(np.int8)
-        same = np.full(count, -1)
-        return cls(solved.objective, solved.x[:, watched], solved.duals, status, tight[:, :most], same)
-
-    def put(self, rows: IntArray, other: _Found) -> None:
-        """Take the other's at these places."""
-        for name, mine in vars(self).items():
-            mine[rows] = getattr(other, name)
-
-    def taken(self, rows: IntArray) -> _Found:
-        """Those at these places (v,)."""
-        if rows.size == self.objective.size:
-            return self
-        return _Found(*(mine.take(rows, axis=0) for mine in vars(self).values()))

@@ -39,10 +39,12 @@ class RightHandSides:
         self._sides = sides  # (N, K)
         self._most, self._least = np.flatnonzero(sense < 0), np.flatnonzero(sense > 0)
         self._incoming_cost = sign * stage.incoming_cost
-        self._priced = [(state, float(self._incoming_cost[state])) for state in np.flatnonzero(self._incoming_cost)]
+        self.priced = [(state, float(self._incoming_cost[state])) for state in np.flatnonzero(self._incoming_cost)]
         rows, states, values = stage.incoming.triplets()
-        self._by_row = _layers(rows, np.searchsorted(self.moving, rows), states, values * scale[rows])
+        places, scaled = np.searchsorted(self.moving, rows), values * scale[rows]
+        self._by_row = _layers(rows, places, states, scaled)
         self._by_state = _layers(states, rows, states, values)
+        self._entries = places, rows, states, scaled, values
 
     def bounds(self, openings: IntArray, incoming: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Scaled lower and upper bounds (r, K) of the moving rows, for r pairs of opening (r,) and state (r, S).
@@ -74,10 +76,23 @@ class RightHandSides:
             slopes[:, states] -= values * duals.take(rows, axis=1)
         return slopes
 
+    def tables(self) -> dict[str, NDArray[Any]]:
+        """All this for the kernel (``form_t`` in kernel_basis.h), which takes the entries of a row or state in the same
+        order."""
+        places, rows, states, scaled, values = self._entries
+        by_side = _compressed(places, self.moving.size, states, scaled)
+        by_state = _compressed(states, self._incoming_cost.size, rows, values)
+        return {
+            "openings_sides": self._sides,
+            "incoming_cost": self._incoming_cost,
+            **dict(zip(("by_side", "by_side_state", "by_side_value"), by_side, strict=True)),
+            **dict(zip(("by_state", "by_state_row", "by_state_value"), by_state, strict=True)),
+        }
+
     def incoming_cost(self, incoming: FloatArray) -> FloatArray | float:
         """What the incoming states (r, S) cost by themselves, (r,), or 0."""
         total: FloatArray | float = 0.0
-        for state, cost in self._priced:
+        for state, cost in self.priced:
             total = total + cost * incoming[:, state]
         return total
 
@@ -110,3 +125,10 @@ def _layers(key: NDArray[Any], at: NDArray[Any], column: NDArray[Any], value: Fl
         (at[order[depth == d]].astype(np.int64), column[order[depth == d]].astype(np.int64), value[order[depth == d]])
         for d in range(int(depth.max()) + 1 if depth.size else 0)
     ]
+
+
+def _compressed(key: NDArray[Any], count: int, column: NDArray[Any], value: FloatArray) -> _Layer:
+    """Where the entries of each of ``count`` keys begin (count + 1,), and columns and values of all, key after key."""
+    order = np.argsort(key, kind="stable")
+    starts: IntArray = np.searchsorted(key[order], np.arange(count + 1)).astype(np.int64)
+    return starts, column[order].astype(np.int64), value[order]

@@ -19,8 +19,8 @@ class Template:
     """A stage LP without its cuts, dense and scaled; n counts the cost-to-go, the last column.
 
     matrix: (m, n). cost, lower, upper: (n,). rhs: (m,), zero where it moves. sense: (m,). moving: (K,) rows.
-    watched: (S + 1,) the outgoing columns and the cost-to-go. cut_scale: (S,) of the slopes in a cut's row.
-    intercept_scale: of its right-hand side.
+    watched: (S + 1,) the outgoing columns and the cost-to-go; watched_scale: (S + 1,) what makes states and the
+    cost-to-go of them. cut_scale: (S,) of the slopes in a cut's row. intercept_scale: of its right-hand side.
     """
 
     matrix: FloatArray
@@ -31,6 +31,7 @@ class Template:
     sense: NDArray[np.int8]
     moving: IntArray
     watched: IntArray
+    watched_scale: FloatArray
     cut_scale: FloatArray
     intercept_scale: float
 

@@ -13,122 +13,54 @@ a fixed order: a matrix product's bits would depend on how many there are.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cobre.sddp.kernel import SmallLP
-from cobre.sddp.problem import Stage
+from cobre.sddp.cuts import CutPool
+from cobre.sddp.found import Found
+from cobre.sddp.lp import StageLP
 from cobre.sddp.risk import FloatArray
 
-__all__ = ["Fresh", "Vertices"]
+__all__ = ["FRESH", "NONE", "Vertices"]
 
 IntArray = NDArray[np.int64]
+FRESH, NONE = -1, -2  # instead of a vertex's place
 _AT_ONCE = 1 << 18  # values of vertices that are held at once: they fit the caches
 _FIRST = 64  # vertices that there is room for at first
-_AFFINE = ("known", "base", "gain", "low", "high", "place", "still")
 _BY_COLUMN = ("levels", "slopes")
 _BY_ROW = ("status", "tight", "last_used")
-
-
-@dataclass(frozen=True, eq=False)
-class Fresh:
-    """u vertices as a solve leaves them.
-
-    constant: (u,) what the value is without openings' right-hand sides and incoming state. multipliers: (u, R) on the
-    rows that openings change. slopes: (u, S). status: (u, n + m) int8 of columns and rows. tight: (u, S + 1) ids of
-    the cuts that are not basic, rising, -1 behind them.
-    """
-
-    constant: FloatArray
-    multipliers: FloatArray
-    slopes: FloatArray
-    status: NDArray[np.int8]
-    tight: IntArray
-
-    @staticmethod
-    def packed_width(stage: Stage) -> int:
-        """Numbers in a row of ``pack``."""
-        return _widths(stage)[-1]
-
-    def pack(self) -> FloatArray:
-        """(u, width): a row of numbers each, to be gathered; statuses eight to a number."""
-        count, size = self.status.shape
-        packed = np.zeros((count, -(-size // 8) * 8), np.int8)
-        packed[:, :size] = self.status
-        parts = (self.constant[:, np.newaxis], self.multipliers, self.slopes, self.tight, packed.view(np.float64))
-        return np.concatenate(parts, axis=1)
-
-    @classmethod
-    def unpack(cls, rows: FloatArray, stage: Stage) -> Fresh:
-        """From rows of ``pack``."""
-        a, b, c, d, _ = _widths(stage)
-        status = np.ascontiguousarray(rows[:, d:]).view(np.int8)[:, : stage.columns + 1 + stage.rows]
-        return cls(rows[:, 0], rows[:, a:b], rows[:, b:c], status, rows[:, c:d].astype(np.int64))
-
-    def taken(self, rows: IntArray) -> Fresh:
-        """Those at these places (v,)."""
-        return Fresh(
-            self.constant[rows], self.multipliers[rows], self.slopes[rows], self.status[rows], self.tight[rows]
-        )
-
-    def bases(self) -> list[bytes]:
-        """What tells one basis from another."""
-        return bases_of(self.status, self.tight)
-
-
-def bases_of(status: NDArray[np.int8], tight: IntArray) -> list[bytes]:
-    """A key for each basis (u,): its statuses (u, n + m) and tight cuts (u, S + 1)."""
-    rows = np.concatenate([status, np.ascontiguousarray(tight).view(np.int8)], axis=1)
-    keys: list[bytes] = rows.view(f"V{rows.shape[1]}")[:, 0].tolist()
-    return keys
-
-
-def _widths(stage: Stage) -> tuple[int, int, int, int, int]:
-    """Where the parts of a packed row end."""
-    a = 1
-    b = a + stage.openings.rhs_rows.size
-    c = b + stage.states
-    d = c + stage.states + 1
-    return a, b, c, d, d + -(-(stage.columns + 1 + stage.rows) // 8)
 
 
 class Vertices:
     """A stage's kept vertices, in arrays that grow up to ``limit`` of them; place 0 holds the oldest.
 
     size: how many there are. evictions: how often places were given anew. levels: (N, room) values of the openings at
-    the zero state. slopes: (S, room). status: (room, n + m). tight: (room, S + 1). Where the LP is small enough for the
-    kernel, what proves a basis optimal, filled in by the kernel when it is first asked for (``known``): the W basic
-    variables as affine functions of the K moving right-hand sides, base (room, W) and gain (room, W, K), NaN in base
-    for a basis that proves nothing; low, high: their bounds; place: (room, S + 1) of each watched column among them, -1
-    where it is not basic, and stands at ``still``. As long as every basic variable lies within its bounds and no cut is
-    violated, a basis that is dual feasible is optimal (Vanderbei, Linear Programming, chapter 6).
+    the zero state. slopes: (S, room). status: (room, n + m) int8 of the bases' columns and rows. tight: (room, S + 1)
+    ids of the cuts that are not basic, rising, -1 behind them. last_used: (room,) iterations.
+
+    Between ranks a vertex is a row of numbers: its constant, multipliers (R,) on the rows that openings change, slopes
+    (S,), tight cuts, and statuses, eight to a number.
     """
 
-    def __init__(self, stage: Stage, small: SmallLP | None, limit: int) -> None:
+    def __init__(self, lp: StageLP, limit: int) -> None:
         self.size = self.evictions = 0
         self.limit = limit
-        self._stage, self._small = stage, small
+        self._lp, self._noise = lp, lp.stage.openings
+        self._noise_scale = lp.dual_scale.take(self._noise.rhs_rows)
+        self._columns = lp.stage.columns + 1 + lp.stage.rows  # of status
+        states = lp.stage.states
+        self._ends = np.cumsum([1, self._noise.rhs_rows.size, states, states + 1, -(-self._columns // 8)]).tolist()
         self._places: dict[bytes, int] = {}  # rising
-        room, states, wide = _FIRST, stage.states, small.wide if small else 0
-        moving = small.moving if small else 0
-        self.levels = np.zeros((len(stage.openings), room))
+        room = _FIRST
+        self.levels = np.zeros((len(self._noise), room))
         self.slopes = np.zeros((states, room))
-        self.status = np.zeros((room, stage.columns + 1 + stage.rows), np.int8)
+        self.status = np.zeros((room, self._columns), np.int8)
         self.tight = np.zeros((room, states + 1), np.int64)
         self.last_used = np.zeros(room, np.int64)
-        self.known = np.zeros(room, bool)
-        # not zeros: what nobody has touched takes no time, and is not looked at before it is known
-        self.base, self.gain = np.empty((room, wide)), np.empty((room, wide, moving))
-        self.low, self.high = np.empty((room, wide)), np.empty((room, wide))
-        self.place, self.still = np.empty((room, states + 1), np.int64), np.empty((room, states + 1))
 
-    def places_of(self, bases: list[bytes]) -> IntArray:
-        """Where the vertex of each basis (u,) is, or -1."""
-        known = self._places
-        return np.array([known.get(key, -1) for key in bases], np.int64)
+    # -- the best of them -------------------------------------------------------------------------------------
 
     def best(self, openings: IntArray, points: IntArray, states: FloatArray) -> tuple[IntArray, FloatArray]:
         """The best vertex (r,) and its value (r,) for pairs of an opening (r,) and a row (r,) of ``states`` (P, S)."""
@@ -146,38 +78,100 @@ class Vertices:
             value[at] = table[np.arange(table.shape[0]), found[at]]
         return found, value
 
-    def values(self, vertices: IntArray, openings: IntArray, states: FloatArray) -> FloatArray:
-        """(r,) what each of these vertices gives for its opening (r,) and state (r, S)."""
-        tilt = np.zeros(vertices.size)
-        for s in range(states.shape[1]):
-            tilt += self.slopes[s, vertices] * states[:, s]
-        return self.levels[openings, vertices] + tilt
+    def outcomes(self, places: IntArray, states: FloatArray, pool: CutPool, iteration: int) -> FloatArray:
+        """Values (P, N) of the vertices at these places (P, N) for all openings at states (P, S).
 
-    def add(self, fresh: Fresh, iteration: int) -> IntArray:
-        """Keep these vertices; returns the place (u,) of each: that of its basis, where it was met before."""
-        places = np.zeros(fresh.constant.size, np.int64)
+        They are noted as in use in this iteration, and so are the cuts of the pool that are tight in them.
+        """
+        total: FloatArray = np.zeros(places.shape)
+        for s in range(states.shape[1]):
+            total += self.slopes[s].take(places) * states[:, s, np.newaxis]
+        self.last_used[places] = iteration
+        ids = self.tight[places].ravel()
+        times = np.bincount(ids[ids >= 0], minlength=pool.size)
+        pool.times_active[:] += times
+        pool.last_active[times > 0] = iteration
+        total += self.levels[np.arange(places.shape[1]), places]
+        return total
+
+    def average(self, places: IntArray, values: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Values (P, N) and the slopes at these places (P, N), weighted (P, N) or (1, N) and summed opening by
+        opening: (P,) and (P, S)."""
+        slopes = self.slopes.take(places, axis=1)  # (S, P, N)
+        value = np.add.accumulate(weights * values, axis=1)
+        slope = np.add.accumulate(weights * slopes, axis=2)
+        return value[:, -1], np.ascontiguousarray(slope[:, :, -1].T)
+
+    # -- keeping ----------------------------------------------------------------------------------------------
+
+    def name(
+        self, found: Found, left: IntArray, openings: IntArray, points: IntArray, states: FloatArray, told: FloatArray
+    ) -> FloatArray:
+        """Tell the vertices of the pairs, of r, that are left (v,) and were solved; returns rows (u, width) of the new.
+
+        openings, points: (r,) of all pairs; states: (P, S). told: (r, 1 or more), whose first column gets each one's
+        place, FRESH where the returned rows, in their order, have it instead, and less than NONE, NONE - d, where it
+        is that of the d-th FRESH one before it (of its unit of work).
+        """
+        first = np.flatnonzero(found.same < 0)
+        rows = left.take(first)
+        packed, keys = self._pack(found.taken(first), openings.take(rows), states.take(points.take(rows), axis=0))
+        met = np.array([self._places.get(key, FRESH) for key in keys], np.int64)
+        told[left, 0] = _named(found.same, first, met)
+        new: FloatArray = packed[met == FRESH]
+        return new
+
+    def _pack(self, found: Found, openings: IntArray, incoming: FloatArray) -> tuple[FloatArray, list[bytes]]:
+        """A row for each vertex that solutions (v,) are at, and what tells its basis from others."""
+        slopes = self._lp.sides.slopes(found.duals * self._lp.dual_scale)
+        multipliers = found.duals.take(self._noise.rhs_rows, axis=1) * self._noise_scale
+        terms = np.concatenate([slopes * incoming, multipliers * self._noise.rhs.take(openings, axis=0)], axis=1)
+        constant = found.objective / self._lp.scaling.cost + self._lp.sides.incoming_cost(incoming)
+        if terms.shape[1]:
+            constant = constant - np.add.accumulate(terms, axis=1)[:, -1]
+        status = np.zeros((constant.size, (self._ends[-1] - self._ends[-2]) * 8), np.int8)
+        status[:, : self._columns] = found.status
+        parts = (constant[:, np.newaxis], multipliers, slopes, found.tight, status.view(np.float64))
+        return np.concatenate(parts, axis=1), bases_of(found.status, found.tight)
+
+    def keep(self, told: FloatArray, packed: FloatArray, turn: IntArray, points: int, iteration: int) -> IntArray:
+        """Keep the vertices (u,) that were told as FRESH, the same ones in the same order on all ranks.
+
+        told: (P N, ...), as ``name`` has it, of all pairs, each point's openings in their order of solving, of which
+        turn (N,) is each one's place. Returns places (P, N) by the openings' numbers.
+        """
+        places = told[:, 0].astype(np.int64)
+        new = places == FRESH
+        if packed.shape[0]:
+            kept = self._add(packed, iteration)
+            places[new] = kept
+            again = np.flatnonzero(places < NONE)
+            places[again] = kept[np.cumsum(new).take(again) - (NONE - places.take(again))]
+        return places.reshape(points, turn.size).take(turn, axis=1)
+
+    def _add(self, packed: FloatArray, iteration: int) -> IntArray:
+        """Returns the place (u,) of each: that of its basis, where it was met before."""
+        places = np.zeros(packed.shape[0], np.int64)
+        status = np.ascontiguousarray(packed[:, self._ends[3] :]).view(np.int8)[:, : self._columns]
+        tight = packed[:, self._ends[2] : self._ends[3]].astype(np.int64)
         new: list[int] = []
-        for row, key in enumerate(fresh.bases()):
+        for row, key in enumerate(bases_of(status, tight)):
             place = self._places.get(key)
             if place is None:
                 place = self._places[key] = self.size + len(new)
                 new.append(row)
             places[row] = place
         if new:
-            self._append(fresh.taken(np.array(new)))
+            at = slice(self.size, self.size + len(new))
+            self._make_room(at.stop)
+            level = np.repeat(packed[np.newaxis, new, 0], self.levels.shape[0], axis=0)
+            for r in range(self._ends[1] - 1):
+                level += self._noise.rhs[:, r, np.newaxis] * packed[new, 1 + r]
+            self.levels[:, at], self.slopes[:, at] = level, packed[new, self._ends[1] : self._ends[2]].T
+            self.status[at], self.tight[at] = status[new], tight[new]
+            self.size = at.stop
         self.last_used[places] = iteration
         return places
-
-    def _append(self, fresh: Fresh) -> None:
-        count = fresh.constant.size
-        self._make_room(self.size + count)
-        at = slice(self.size, self.size + count)
-        level = np.repeat(fresh.constant[np.newaxis], self.levels.shape[0], axis=0)
-        for r in range(fresh.multipliers.shape[1]):
-            level += self._stage.openings.rhs[:, r, np.newaxis] * fresh.multipliers[:, r]
-        self.levels[:, at], self.slopes[:, at] = level, fresh.slopes.T
-        self.status[at], self.tight[at] = fresh.status, fresh.tight
-        self.size += count
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All that is kept, by name; nothing of it changes any more. ``restore`` takes it."""
@@ -197,31 +191,29 @@ class Vertices:
         self.evictions = int(arrays["evictions"])
         self._make_room(size)
         self.levels[:, :size], self.slopes[:, :size] = arrays["levels"], arrays["slopes"]
-        for name in ("status", "tight", "last_used"):
+        for name in _BY_ROW:
             getattr(self, name)[:size] = arrays[name]
-        self._places = {key: place for place, key in enumerate(bases_of(self.status[:size], self.tight[:size]))}
         self.size = size
+        self._index()
+
+    def _index(self) -> None:
+        """Find them by their bases, all anew."""
+        keys = bases_of(self.status[: self.size], self.tight[: self.size])
+        self._places = {key: place for place, key in enumerate(keys)}
 
     def _make_room(self, needed: int) -> None:
+        """New arrays where there is too little: states of the run that were kept still look into the old ones."""
         room = self.last_used.size
         while room < needed:
             room *= 2
-        if room > self.last_used.size:
-            for name in _BY_COLUMN:
-                old = getattr(self, name)
-                grown = np.zeros((old.shape[0], room), old.dtype)
-                grown[:, : self.size] = old[:, : self.size]
-                setattr(self, name, grown)
-            self._lengthen(_BY_ROW, room)
-        if needed > self.known.size:  # these are large: seldom, and by much
-            self._lengthen(_AFFINE, max(needed * 5 // 4, min(4 * self.known.size, self.limit)))
-
-    def _lengthen(self, names: tuple[str, ...], room: int) -> None:
-        for name in names:
+        if room == self.last_used.size:
+            return
+        for name in (*_BY_COLUMN, *_BY_ROW):
             old = getattr(self, name)
-            make = np.empty if name in _AFFINE and name != "known" else np.zeros
-            grown = make((room, *old.shape[1:]), old.dtype)
-            grown[: self.size] = old[: self.size]
+            by_column = name in _BY_COLUMN
+            grown = np.zeros((old.shape[0], room) if by_column else (room, *old.shape[1:]), old.dtype)
+            at = (slice(None), slice(self.size)) if by_column else slice(self.size)
+            grown[at] = old[at]
             setattr(self, name, grown)
 
     def evict(self) -> None:
@@ -230,23 +222,39 @@ class Vertices:
             return
         least = max(1, self.limit * 3 // 4)
         order = np.lexsort((np.arange(self.size), self.last_used[: self.size]))
-        keep = np.sort(order[self.size - least :])
+        self._keep_only(np.sort(order[self.size - least :]))
+        self.evictions += 1
+
+    def _keep_only(self, places: IntArray) -> None:
         # into new arrays: states of the run that were kept still look into the old ones
         for name in (*_BY_COLUMN, *_BY_ROW):
             old = getattr(self, name)
             fresh = np.zeros_like(old)
             if name in _BY_COLUMN:
-                fresh[:, : keep.size] = old[:, keep]
+                fresh[:, : places.size] = old[:, places]
             else:
-                fresh[: keep.size] = old[keep]
+                fresh[: places.size] = old[places]
             setattr(self, name, fresh)
-        for name in _AFFINE:
-            old = getattr(self, name)
-            old[: keep.size] = old[keep]
-        self.known[keep.size :] = False
-        moved = np.full(self.size, -1)
-        moved[keep] = np.arange(keep.size)
-        # the keys stand in the order of their places
-        self._places = {key: place for key, place in zip(self._places, moved.tolist(), strict=True) if place >= 0}
-        self.size = keep.size
-        self.evictions += 1
+        self.size = places.size
+        self._index()
+
+
+def bases_of(status: NDArray[np.int8], tight: IntArray) -> list[bytes]:
+    """A key for each basis (u,): its statuses (u, n + m) and tight cuts (u, S + 1)."""
+    rows = np.concatenate([status, np.ascontiguousarray(tight).view(np.int8)], axis=1)
+    keys: list[bytes] = rows.view(f"V{rows.shape[1]}")[:, 0].tolist()
+    return keys
+
+
+def _named(same: IntArray, first: IntArray, met: IntArray) -> IntArray:
+    """Places as ``Vertices.name`` tells them; met: those of the first ones, whose bases others have too."""
+    places = np.empty(same.size, np.int64)
+    places[first] = met
+    again = np.flatnonzero(same >= 0)
+    if again.size:
+        of = same.take(again)
+        so_far = np.cumsum(np.where(same < 0, places, 0) == FRESH)
+        back = so_far.take(again) - so_far.take(of) + 1
+        there = places.take(of)
+        places[again] = np.where(there == FRESH, NONE - back, there)
+    return places

@@ -14,13 +14,14 @@ from cobre.sddp.kernel import LOST, OPTIMAL, SAME, SmallLP, Walks, kernel_is_the
 from cobre.sddp.lp import StageLP
 from cobre.sddp.model import Model
 from cobre.sddp.problem import Problem
-from cobre.sddp.reuse import FRESH, NONE, Reuse
+from cobre.sddp.reuse import Pairs, Reuse
 from cobre.sddp.reusing import Exactness
 from cobre.sddp.risk import CVaR, FloatArray
 from cobre.sddp.settings import CutSelection, Dynamic, Enumerated, Level1, Sampled, SolverProfile, TrainingSettings
 from cobre.sddp.state import TrainingState
 from cobre.sddp.stopping import BoundStalling, IterationLimit
 from cobre.sddp.training import train
+from cobre.sddp.vertices import FRESH, NONE, Vertices
 from tests.sddp.small import cascade
 from tests.sddp.test_training import bits
 
@@ -133,22 +134,57 @@ def test_the_kernel_solves_what_highs_solves() -> None:
     batch = found.lp.solve(openings, states[points], np.arange(1, 1201), [None] * 1200)
     np.testing.assert_allclose(values, batch.values, rtol=1e-10)
     np.testing.assert_allclose(outgoing[:, -1], batch.cost_to_go, rtol=1e-8, atol=1e-6)
-    kept_before, new = found.vertices.size, answers.vertices == FRESH
-    assert (answers.vertices >= 0).any()
-    assert (answers.vertices < NONE).any(), "some are optimal in a basis that their unit came to before"
-    places = answers.vertices.copy()
-    places[new] = added = found.keep(answers.fresh)
+    kept_before, told = found.vertices.size, answers.told[:, 0]
+    assert (told >= 0).any()
+    assert (told < NONE).any(), "some are optimal in a basis that their unit came to before"
+    assert np.count_nonzero(told == FRESH) == answers.packed.shape[0]
+    turn = found.stage.places
+    places = found.vertices.keep(answers.told, answers.packed, turn, 40, 13)
     assert found.vertices.size > kept_before
-    again = np.flatnonzero(places < NONE)
-    places[again] = added[np.cumsum(new)[again] - (NONE - places[again])]
-    proved = found.vertices.values(places, openings, states[points])
-    np.testing.assert_allclose(proved, batch.values, rtol=1e-10)
+    assert (found.vertices.last_used[: found.vertices.size] == 13).any()
+    proved = found.vertices.outcomes(places, states, found.pool, 13)
+    in_turn = batch.values.reshape(40, 30)[:, turn]
+    np.testing.assert_allclose(proved, in_turn, rtol=1e-10)
     # no vertex is above the value of any pair
     every = (
         found.vertices.levels[:, : found.vertices.size][openings]
         + states[points] @ found.vertices.slopes[:, : found.vertices.size]
     )
     assert (every <= batch.values[:, np.newaxis] + 1e-9 * np.abs(batch.values[:, np.newaxis])).all()
+
+
+@needs_kernel
+def test_numpy_and_the_kernel_keep_the_same_vertices_to_the_bit() -> None:
+    problem = cascade(openings=12)
+    found = kept(problem)
+    kernel, plain = found.vertices, Vertices(found.lp, 1000)
+    plain.restore(kernel.arrays())
+    random = np.random.default_rng(5)
+    counted = found.pool.times_active.copy()
+    for iteration in range(13, 17):
+        states = random.uniform(0.0, 100.0, (20, 3))
+        share = found.stage.share(20, range(20))
+        best = found._best(share.openings, share.points, states)
+        left = np.flatnonzero(~best.proved)
+        solved = found._solve(Pairs(left, share.openings, share.own_units, share.points), best)
+        weights = random.dirichlet(np.ones(12), 20)
+        both: list[list[object]] = []
+        for vertices in (kernel, plain):
+            told = np.full((240, 1), 0.0)
+            packed = vertices.name(solved, left, share.openings, share.points, states, told)
+            places = vertices.keep(told, packed, found.stage.places, 20, iteration)
+            values = vertices.outcomes(places, states, found.pool, iteration)
+            means = [vertices.average(places, values, some) for some in (weights, weights[:1])]
+            if iteration == 15:  # fewer than there are
+                vertices.limit = vertices.size // 2
+                vertices.evict()
+                vertices.limit = 1000
+            arrays = vertices.arrays()
+            both.append([told, packed, places, values, *means[0], *means[1], *arrays.values()])
+        assert packed.size
+        assert all(np.array_equal(one, other, equal_nan=True) for one, other in zip(*both, strict=True))
+    assert plain.evictions == kernel.evictions == 1
+    assert ((found.pool.times_active - counted) % 2 == 0).all(), "both count the same"
 
 
 @needs_kernel
@@ -172,9 +208,9 @@ def test_few_pivots_leave_a_valid_bound() -> None:
     further = replace(alone, places=np.arange(30))
     again = found.small.walk(found.pool, (short.status, short.tight), further, sides, 1000)
     np.testing.assert_allclose(again.objective[good], full.objective[good], rtol=1e-12)
-    some = Walks(np.array([7, 3]), np.array([1, 2]), np.zeros(2, np.int64), np.full(2, -np.inf))
+    some = replace(alone, rows=np.array([3, 7]))
     assert (
-        found.small.walk(found.pool, kept_ones, some, sides, 1000).objective.tolist() == full.objective[[7, 3]].tolist()
+        found.small.walk(found.pool, kept_ones, some, sides, 1000).objective.tolist() == full.objective[[3, 7]].tolist()
     )
 
 
@@ -239,6 +275,7 @@ def test_what_the_kernel_loses_highs_solves(monkeypatch: pytest.MonkeyPatch) -> 
         found.outcome[::2] = LOST
         found.outcome[np.isin(found.same, np.arange(0, found.same.size, 2))] = LOST
         found.same[found.outcome == LOST] = -1
+        found.totals[:4] = np.bincount(found.outcome, minlength=4)
         return found
 
     monkeypatch.setattr(SmallLP, "walk", walk)
