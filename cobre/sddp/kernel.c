@@ -7,7 +7,7 @@
 #include "kernel_kept.h"
 #include "kernel_pivots.h"
 
-enum { FRESH = -1, NONE = -2 }; /* instead of a place; NONE - d: that of the d-th FRESH one before it */
+enum { FRESH = -1, NONE = -2, LOST_ALL = -2 }; /* instead of a place; NONE - d: that of the d-th FRESH one before it */
 
 static double incoming_cost_of(const form_t *f, const double *state) {
     double total = 0.0;
@@ -310,6 +310,134 @@ int64_t cobre_name(
     }
     free(so_far);
     return fresh;
+}
+
+/* -- all of it, where nothing is lost ------------------------------------------------------------------------------- */
+
+/* Pairs that were proved and walked. totals: how many were proved, solved, the SAME, and pivots. */
+typedef struct {
+    char *memory[2];
+    proof_t proofs;
+    walked_t walked;
+    int64_t *left, lefts, totals[4], counts[5];
+} batch_t;
+
+static char *lay_out_proofs(const form_t *f, int64_t count, batch_t *b, char *at) {
+    int64_t d = (int64_t)sizeof(double);
+    b->proofs.sides = take(&at, count * f->k * d);
+    b->proofs.vertex = take(&at, count * d);
+    b->proofs.value = take(&at, count * d);
+    b->proofs.known = take(&at, count * d);
+    b->proofs.proved = take(&at, count);
+    b->proofs.outgoing = take(&at, count * (f->s + 1) * d);
+    b->left = take(&at, count * d);
+    return at;
+}
+
+static char *lay_out_walked(const form_t *f, batch_t *b, char *at) {
+    int64_t d = (int64_t)sizeof(double), count = b->lefts;
+    b->walked.outcome = take(&at, count);
+    b->walked.pivots = take(&at, count * d);
+    b->walked.same = take(&at, count * d);
+    b->walked.objective = take(&at, count * d);
+    b->walked.outgoing = take(&at, count * (f->s + 1) * d);
+    b->walked.duals = take(&at, count * f->m * d);
+    b->walked.status = take(&at, count * (f->n + f->m));
+    b->walked.tight = take(&at, count * (f->s + 1) * d);
+    b->walked.totals = b->counts;
+    return at;
+}
+
+static void let_go(batch_t *b) {
+    free(b->memory[0]);
+    free(b->memory[1]);
+}
+
+/* Prove what kept vertices prove and solve the rest: from them, or all from the one start where none is kept. Returns how
+ * many were lost, -1 without memory; let_go in any case. */
+static int64_t prove_and_walk(
+    const form_t *f, const pool_t *pool, kept_t *kept, const int8_t *start_status, const int64_t *start_tight,
+    int64_t points, const double *states, int64_t count, const int64_t *openings, const int64_t *point,
+    const int64_t *units, int64_t most, batch_t *b
+) {
+    b->memory[1] = NULL;
+    b->lefts = 0;
+    b->memory[0] = malloc((size_t)(lay_out_proofs(f, count, b, 0) - (char *)0) + 1);
+    if (b->memory[0] == NULL) return -1;
+    lay_out_proofs(f, count, b, b->memory[0]);
+    b->totals[0] = cobre_prove(f, pool, kept, points, states, count, openings, point, &b->proofs);
+    if (b->totals[0] < 0) return -1;
+    for (int64_t r = 0; r < count; r++) {
+        if (b->proofs.proved[r]) continue;
+        b->left[b->lefts++] = r;
+        if (kept->size == 0) b->proofs.vertex[r] = 0;
+    }
+    b->memory[1] = malloc((size_t)(lay_out_walked(f, b, 0) - (char *)0) + 1);
+    if (b->memory[1] == NULL) return -1;
+    lay_out_walked(f, b, b->memory[1]);
+    if (kept->size > 0) {
+        start_status = kept->status;
+        start_tight = kept->tight;
+    }
+    if (cobre_walk(
+            f, pool, start_status, start_tight, b->lefts, b->proofs.vertex, b->proofs.known, units, b->left,
+            b->proofs.sides, most, &b->walked
+        ) < 0)
+        return -1;
+    b->totals[1] = b->counts[OPTIMAL];
+    b->totals[2] = b->counts[SAME];
+    b->totals[3] = b->counts[4];
+    return b->counts[BOUND] + b->counts[LOST];
+}
+
+/* cobre_prove, cobre_walk and cobre_name in one. Returns how many rows of packed there are, -1 without memory, LOST_ALL
+ * where a pair was lost: then nothing is told. */
+int64_t cobre_answer(
+    const form_t *f, const pool_t *pool, kept_t *kept, const int8_t *start_status, const int64_t *start_tight,
+    int64_t points, const double *states, int64_t count, const int64_t *openings, const int64_t *point,
+    const int64_t *units, int64_t most, double *told, double *packed, int64_t *totals
+) {
+    batch_t b;
+    int64_t found = prove_and_walk(
+        f, pool, kept, start_status, start_tight, points, states, count, openings, point, units, most, &b
+    );
+    if (found == 0) {
+        for (int64_t r = 0; r < count; r++) told[r] = (double)b.proofs.vertex[r];
+        memcpy(totals, b.totals, sizeof(b.totals));
+        found = cobre_name(f, kept, b.lefts, b.left, openings, point, states, &b.walked, told, 1, packed);
+    } else if (found > 0) {
+        found = LOST_ALL;
+    }
+    let_go(&b);
+    return found;
+}
+
+/* cobre_prove and cobre_walk for values (count) and outgoing (count x (s + 1)), neither scaled. Returns 0, or as above. */
+int64_t cobre_follow(
+    const form_t *f, const pool_t *pool, kept_t *kept, const int8_t *start_status, const int64_t *start_tight,
+    int64_t points, const double *states, int64_t count, const int64_t *openings, const int64_t *point,
+    const int64_t *units, int64_t most, double *values, double *outgoing, int64_t *totals
+) {
+    batch_t b;
+    int64_t wide = f->s + 1, found = prove_and_walk(
+        f, pool, kept, start_status, start_tight, points, states, count, openings, point, units, most, &b
+    );
+    if (found == 0) {
+        for (int64_t i = 0; i < b.lefts; i++) {
+            int64_t r = b.left[i];
+            memcpy(b.proofs.outgoing + r * wide, b.walked.outgoing + i * wide, (size_t)wide * sizeof(double));
+            b.proofs.value[r] = b.walked.objective[i] / f->cost_scale + incoming_cost_of(f, states + point[r] * f->s);
+        }
+        for (int64_t r = 0; r < count; r++) {
+            values[r] = b.proofs.value[r];
+            for (int64_t j = 0; j < wide; j++) outgoing[r * wide + j] = b.proofs.outgoing[r * wide + j] * f->watched_scale[j];
+        }
+        memcpy(totals, b.totals, sizeof(b.totals));
+    } else if (found > 0) {
+        found = LOST_ALL;
+    }
+    let_go(&b);
+    return found;
 }
 
 /* Keep the u vertices that were told as FRESH; places (points x openings): of the vertices of all pairs, told unit after

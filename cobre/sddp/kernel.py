@@ -46,6 +46,7 @@ StatusArray = NDArray[np.int8]
 BoolArray = NDArray[np.bool_]
 Bases = tuple[StatusArray, IntArray]
 OPTIMAL, BOUND, LOST, SAME = 0, 1, 2, 3  # outcomes of a walk
+NOTHING = -2  # instead of what was found, where a pair was lost
 
 
 class _Form(Structure):
@@ -106,6 +107,8 @@ def _library() -> ctypes.CDLL | None:
     arguments = {
         "prove": [at, at, at, number, at, number, at, at, at],
         "walk": [at, at, at, at, number, at, at, at, at, at, number, at],
+        "answer": [at, at, at, at, at, number, at, number, at, at, at, number, at, at, at],
+        "follow": [at, at, at, at, at, number, at, number, at, at, at, number, at, at, at],
         "name": [at, at, number, *[at] * 6, number, at],
         "keep": [at, at, number, at, number, number, at, at, number, at],
         "outcomes": [at, at, at, number, at, at, number, at],
@@ -268,13 +271,16 @@ class SmallLP:
         return _Walked(**{name: address(getattr(found, name)) for name in _SOLVED})
 
     def call(self, name: str, *arguments: Any) -> int:
-        """A function of the kernel; arrays and structures are given by their addresses. Raises MemoryError."""
+        """A function of the kernel; arrays and structures are given by their addresses. May be NOTHING.
+
+        Raises MemoryError.
+        """
         given = [
             address(item) if isinstance(item, np.ndarray) else byref(item) if isinstance(item, Structure) else item
             for item in arguments
         ]
         found: int = getattr(self._library, f"cobre_{name}")(self._by_reference, *given)
-        if found < 0:
+        if found == -1:
             raise MemoryError("no memory for the small LPs of a stage")
         return found
 

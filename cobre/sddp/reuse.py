@@ -22,7 +22,7 @@ from cobre.sddp.hot_solves import Starts, solve_each
 from cobre.sddp.kernel import OPTIMAL, SAME, Proofs, SmallLP, Walked, Walks, kernel_is_there
 from cobre.sddp.model import Share, StageModel
 from cobre.sddp.risk import FloatArray
-from cobre.sddp.small_vertices import SmallVertices
+from cobre.sddp.small_vertices import MOST_PIVOTS, SmallVertices
 from cobre.sddp.template import Template
 from cobre.sddp.vertices import NONE, Vertices
 
@@ -34,7 +34,6 @@ _AT_ONCE = 1 << 18  # heights of cuts that are held at once
 _FETCHED = 10  # violated cuts that enter HiGHS's LP together
 _WINDOW = 5  # iterations after its last use that a cut stays in HiGHS's LP
 _LARGEST = 1 << 16  # numbers in one basis's rows, from which on the kernel's dense algebra costs what HiGHS does
-_PIVOTS = 1000  # after which the kernel gives a solve up
 _VIOLATED, _FEASIBLE = 1e-10, 1e-9  # of a cut, relative; of a scaled row (those of kernel.c)
 
 
@@ -137,12 +136,18 @@ class Reuse:
 
         scenarios: (r,) whose they are, for errors. Raises SolverError when a solve fails whatever is tried.
         """
+        if isinstance(self.vertices, SmallVertices):
+            began = perf_counter()
+            found = self.vertices.follow(self.pool, openings, points, states, scenarios)
+            if found is not None:
+                self._count(began, found[2])
+                return found[0], found[1]
         best = self._best(openings, points, states)
         if best.count < openings.size:
             left = np.flatnonzero(~best.proved)
-            found = self._solve(Pairs(left, openings, scenarios, scenarios), best)
-            best.outgoing[left] = found.watched
-            best.values[left] = self._unscaled(found, points, left, states)
+            solved = self._solve(Pairs(left, openings, scenarios, scenarios), best)
+            best.outgoing[left] = solved.watched
+            best.values[left] = self._unscaled(solved, points, left, states)
         return best.values, best.outgoing * self._watched_scale
 
     def answer(self, share: Share, states: FloatArray, scenarios: IntArray, picks: Picks | None = None) -> Answers:
@@ -152,6 +157,12 @@ class Reuse:
         answered exactly. Raises SolverError when a solve fails whatever is tried.
         """
         openings, points = share.openings, share.points
+        if self.picks is None and isinstance(self.vertices, SmallVertices):
+            began = perf_counter()
+            quickly = self.vertices.answer(self.pool, openings, points, states, share.own_units)
+            if quickly is not None:
+                self._count(began, quickly[2])
+                return Answers(quickly[0], quickly[1])
         best = self._best(openings, points, states)
         left = np.flatnonzero(~best.proved)
         if picks is not None:
@@ -213,7 +224,7 @@ class Reuse:
             return None
         began = perf_counter()
         walks = Walks(pairs.left, pairs.units, places, best.known)
-        walked = self.small.walk(self.pool, starts, walks, best.sides, _PIVOTS)
+        walked = self.small.walk(self.pool, starts, walks, best.sides, MOST_PIVOTS)
         totals = walked.totals.tolist()
         self.lp.statistics.count_reuse(perf_counter() - began, totals[SAME], totals[OPTIMAL], totals[-1])
         return walked
@@ -280,6 +291,10 @@ class Reuse:
         if self.lp.sides.priced:
             value = value + self.lp.sides.incoming_cost(states.take(points.take(left), axis=0))
         return value
+
+    def _count(self, began: float, totals: IntArray) -> None:
+        proved, solved, same, pivots = totals.tolist()
+        self.lp.statistics.count_reuse(perf_counter() - began, proved + same, solved, pivots)
 
     def tally(self, rise: FloatArray) -> None:
         """Count the rises (r,) of all ranks' pairs, NaN where there is none."""

@@ -6,20 +6,23 @@ hundred calls for, half a millisecond at each stage of each pass, are six here. 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from cobre.sddp.cuts import CutPool
 from cobre.sddp.found import Found
-from cobre.sddp.kernel import Kept, Proofs, SmallLP, address
+from cobre.sddp.kernel import NOTHING, Kept, Proofs, SmallLP, address
 from cobre.sddp.lp import StageLP
 from cobre.sddp.risk import FloatArray
 from cobre.sddp.vertices import Vertices
 
-__all__ = ["SmallVertices"]
+__all__ = ["MOST_PIVOTS", "SmallVertices"]
 
 IntArray = NDArray[np.int64]
 _FIRST = 64  # records that there is space for at first
+MOST_PIVOTS = 1000  # after which the kernel gives a solve up
 
 
 class SmallVertices(Vertices):
@@ -43,6 +46,37 @@ class SmallVertices(Vertices):
         self._table = Kept()
         self._add_records(_FIRST)
         self._moved()
+
+    def follow(
+        self, pool: CutPool, openings: IntArray, points: IntArray, states: FloatArray, units: IntArray
+    ) -> tuple[FloatArray, FloatArray, IntArray] | None:
+        """Of r pairs of an opening (r,) and a row (r,) of ``states`` (P, S), of units of work (r,): values (r,) and
+        outgoing states and cost-to-go (r, S + 1); and how many were proved, solved, solved by another's basis, and
+        pivots. None where the kernel has nothing to start from, or lost one.
+        """
+        values, outgoing = np.empty(openings.size), np.empty((openings.size, self._small.states + 1))
+        found = self._all("follow", pool, (openings, points, units), states, values, outgoing)
+        return None if found is None else (values, outgoing, found[1])
+
+    def answer(
+        self, pool: CutPool, openings: IntArray, points: IntArray, states: FloatArray, units: IntArray
+    ) -> tuple[FloatArray, FloatArray, IntArray] | None:
+        """Of such pairs, what ``name`` tells (r, 1), and its rows of new ones (u, width); else as ``follow``."""
+        told, packed = np.empty((openings.size, 1)), np.empty((openings.size, self._ends[-1]))
+        found = self._all("answer", pool, (openings, points, units), states, told, packed)
+        return None if found is None else (told, packed[: found[0]], found[1])
+
+    def _all(
+        self, name: str, pool: CutPool, pairs: tuple[IntArray, IntArray, IntArray], states: FloatArray, *out: FloatArray
+    ) -> tuple[int, IntArray] | None:
+        small, totals = self._small, np.empty(4, np.int64)
+        starts = small.slack_start if not self.size else (self.status, self.tight)
+        if starts is None:
+            return None
+        openings, points, units = map(_in_order, pairs)
+        given = states.shape[0], _in_order(states), openings.size, openings, points, units
+        found = small.call(name, small.shown(pool), self._table, *starts, *given, MOST_PIVOTS, *out, totals)
+        return None if found == NOTHING else (found, totals)
 
     def prove(self, pool: CutPool, states: FloatArray, openings: IntArray, points: IntArray) -> Proofs:
         """The best vertex of each of r pairs of an opening (r,) and a row (r,) of ``states`` (P, S)."""
@@ -127,3 +161,7 @@ class SmallVertices(Vertices):
         for name in Kept.ARRAYS:
             setattr(table, name, address(getattr(self, name)))
         table.size, table.room, table.buckets = self.size, self.last_used.size, self.bucket.size
+
+
+def _in_order(array: NDArray[Any]) -> NDArray[Any]:
+    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
