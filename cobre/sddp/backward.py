@@ -52,10 +52,10 @@ def lower_bound(model: Model, exchange: Exchange) -> float:
 
 def distinct(states: FloatArray) -> IntArray:
     """The rows of the states (r, S) that repeat none before them, rising: equal points give equal cuts."""
-    keys = np.ascontiguousarray(states).view(f"V{states.itemsize * states.shape[1]}")[:, 0].tolist()
+    raw, width = states.tobytes(), states.itemsize * states.shape[1]
     first: dict[bytes, int] = {}
-    for row, key in enumerate(keys):
-        first.setdefault(key, row)
+    for row in range(states.shape[0]):
+        first.setdefault(raw[row * width : (row + 1) * width], row)
     return np.array(list(first.values()), np.int64)
 
 

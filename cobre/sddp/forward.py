@@ -34,18 +34,22 @@ def sampled_forward(model: Model, paths: IntArray, exchange: Exchange, activity:
     """Follow the openings ``paths`` (M, T). A pass is a chain of units of one solve, which needs nobody else's."""
     count, initial = paths.shape[0], model.problem.initial_state
     mine = np.asarray(list(exchange.assigned(count)), np.int64)
-    state, ends, paths = np.repeat(initial[np.newaxis], mine.size, axis=0), np.arange(1, mine.size + 1), paths[mine]
+    state, rows, openings = (
+        np.repeat(initial[np.newaxis], mine.size, axis=0),
+        np.arange(mine.size),
+        paths[mine].T.copy(),
+    )
     found = np.empty((mine.size, len(model.stages), 1 + initial.size))
     times: list[FloatArray] = []
     for t, stage in enumerate(model.stages):
         exchange.reached("forward", stage.iteration, t + 1)
         if stage.reuse is not None:
-            values, outgoing = stage.reuse.follow(paths[:, t], np.arange(mine.size), state, mine)
+            values, outgoing = stage.reuse.follow(openings[t], rows, state, mine)
             state = stage.clip(outgoing[:, :-1])
             found[:, t, 0] = values - stage.stage.discount * outgoing[:, -1]
             found[:, t, 1:] = state
             continue
-        batch = stage.lp.solve(paths[:, t], state, ends, [stage.basis_at(0)] * mine.size, mine, activity=activity)
+        batch = stage.lp.solve(openings[t], state, rows + 1, [stage.basis_at(0)] * mine.size, mine, activity=activity)
         state = stage.clip(batch.states)
         found[:, t, 0], found[:, t, 1:] = batch.values - stage.stage.discount * batch.cost_to_go, state
         if activity is not None:

@@ -54,9 +54,9 @@ class _Form(Structure):
         *((name, c_int64) for name in ("m", "n", "s", "k", "wide", "vars")),
         *(
             (name, c_void_p)
-            for name in ("matrix", "columns", "lower", "upper", "cost", "rhs", "moving", "watched", "cut_scale")
+            for name in ("by_column", "by_column_row", "by_column_value", "lower", "upper", "cost", "rhs")
         ),
-        ("watched_scale", c_void_p),
+        *((name, c_void_p) for name in ("moving", "watched", "cut_scale", "watched_scale")),
         *((name, c_double) for name in ("intercept_scale", "cost_scale")),
         *((name, c_int64) for name in ("openings", "r")),
         *((name, c_void_p) for name in ("openings_sides", "noise", "noise_rows", "dual_scale", "incoming_cost")),
@@ -181,6 +181,13 @@ class Walked:
     totals: IntArray
 
 
+def _columns_of(matrix: FloatArray) -> dict[str, NDArray[Any]]:
+    """The entries that are not zero, column after column."""
+    columns, rows = np.nonzero(matrix.T)
+    starts = np.searchsorted(columns, np.arange(matrix.shape[1] + 1))
+    return {"by_column": starts, "by_column_row": rows, "by_column_value": matrix[rows, columns]}
+
+
 class SmallLP:
     """One stage's LP as the kernel sees it. Needs ``kernel_is_there()``. Methods raise MemoryError."""
 
@@ -195,8 +202,7 @@ class SmallLP:
         self.wide = m + slots
         lower = np.where(template.sense < 0, -np.inf, 0.0), np.where(template.sense > 0, np.inf, 0.0)
         arrays: dict[str, NDArray[Any]] = {
-            "matrix": template.matrix,
-            "columns": template.matrix.T,
+            **_columns_of(template.matrix),
             "lower": np.concatenate([template.lower, lower[0], np.zeros(slots)]),
             "upper": np.concatenate([template.upper, lower[1], np.full(slots, np.inf)]),
             **{name: getattr(template, name) for name in ("cost", "rhs", "moving", "watched")},
@@ -276,7 +282,7 @@ class SmallLP:
         Raises MemoryError.
         """
         given = [
-            address(item) if isinstance(item, np.ndarray) else byref(item) if isinstance(item, Structure) else item
+            item if isinstance(item, int) else address(item) if isinstance(item, np.ndarray) else byref(item)
             for item in arguments
         ]
         found: int = getattr(self._library, f"cobre_{name}")(self._by_reference, *given)
@@ -300,6 +306,7 @@ class SmallLP:
             table.size, self._look_again = 0, False
         if table.size != pool.size:  # what is added is active
             at = slice(table.size, pool.size)
-            shown[at] = np.where(pool.active[at], pool.intercepts[at], -np.inf)
+            shown[at] = pool.intercepts[at]
+            shown[at][~pool.active[at]] = -np.inf
             table.size = pool.size
         return table

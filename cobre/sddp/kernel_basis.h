@@ -23,7 +23,8 @@ enum { OPTIMAL = 0, BOUND = 1, LOST = 2, SAME = 3 };
 
 #define FEASIBLE 1e-9 /* of a scaled variable or reduced cost: HiGHS's own tolerance here */
 #define VIOLATED 1e-10 /* of a cut, relative to max(1, |cost-to-go|) */
-#define PIVOT 1e-7 /* an entry of the pivot row below this is no pivot */
+#define PIVOT 1e-9 /* an entry of the pivot row below this is no pivot, and may make a reduced cost that little wrong */
+#define HARRIS 3e-10 /* by so much may a reduced cost be wrong where that allows a larger pivot */
 #define ALIKE 1e-9 /* values of vertices, relative, that may be those of one vertex's many bases */
 #define TRIES 16 /* of them */
 #define OWN 16 /* bases that a unit of work remembers */
@@ -31,8 +32,8 @@ enum { OPTIMAL = 0, BOUND = 1, LOST = 2, SAME = 3 };
 
 typedef struct {
     int64_t m, n, s, k, wide, vars;
-    const double *matrix; /* m x n */
-    const double *columns; /* n x m */
+    const int64_t *by_column, *by_column_row; /* n + 1: where the entries of each column begin; their rows */
+    const double *by_column_value;
     const double *lower, *upper; /* vars */
     const double *cost; /* n */
     const double *rhs; /* m */
@@ -80,6 +81,7 @@ typedef struct {
     double *ratio, *rate; /* vars, of candidates */
     int64_t *candidate; /* vars */
     int64_t *watched_of; /* n, s + 1 for none */
+    int64_t *row_of, *used; /* wide, while a matrix is inverted */
 } walk_t;
 
 static void *take(char **at, int64_t bytes) {
@@ -111,6 +113,8 @@ static char *lay_out(walk_t *w, const form_t *f, const pool_t *pool, char *at) {
     w->rate = take(&at, f->vars * d);
     w->candidate = take(&at, f->vars * d);
     w->watched_of = take(&at, f->n * d);
+    w->row_of = take(&at, wide * d);
+    w->used = take(&at, wide * d);
     return at;
 }
 
@@ -134,35 +138,71 @@ static void slot_row(const form_t *f, const pool_t *pool, int64_t id, double *co
     *right = id < 0 ? 0.0 : pool->intercepts[id] * f->intercept_scale;
 }
 
-/* Gauss and Jordan, with the largest entry of a column as its pivot; w->matrix is used up. 0 where it is singular. */
-WIDE static int invert(walk_t *w) {
-    int64_t wide = w->f->wide;
-    double *a = w->matrix, *b = w->inverse, largest = 0.0;
-    for (int64_t i = 0; i < wide * wide; i++) {
-        b[i] = 0.0;
-        if (fabs(a[i]) > largest) largest = fabs(a[i]);
-    }
-    for (int64_t i = 0; i < wide; i++) b[i * wide + i] = 1.0;
-    for (int64_t c = 0; c < wide; c++) {
-        int64_t p = c;
-        for (int64_t i = c + 1; i < wide; i++)
-            if (fabs(a[i * wide + c]) > fabs(a[p * wide + c])) p = i;
-        if (!(fabs(a[p * wide + c]) > SINGULAR * largest)) return 0;
-        double pivot = 1.0 / a[p * wide + c];
-        for (int64_t j = 0; j < wide; j++) {
-            double x = a[p * wide + j], y = b[p * wide + j];
-            a[p * wide + j] = a[c * wide + j];
-            b[p * wide + j] = b[c * wide + j];
-            a[c * wide + j] = x * pivot;
-            b[c * wide + j] = y * pivot;
-        }
-        for (int64_t i = 0; i < wide; i++) {
-            double factor = a[i * wide + c];
-            if (i == c || factor == 0.0) continue;
-            for (int64_t j = c; j < wide; j++) a[i * wide + j] -= factor * a[c * wide + j];
-            for (int64_t j = 0; j < wide; j++) b[i * wide + j] -= factor * b[c * wide + j];
+/* Sums of products in a fixed order that leaves room for wide registers. */
+static inline double dot(const double *a, const double *b, int64_t count) {
+    double sums[4] = {0.0, 0.0, 0.0, 0.0};
+    int64_t i = 0;
+    for (; i + 4 <= count; i += 4)
+        for (int64_t lane = 0; lane < 4; lane++) sums[lane] += a[i + lane] * b[i + lane];
+    for (; i < count; i++) sums[i & 3] += a[i] * b[i];
+    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}
+
+/* Exchange a column of w->matrix for the row with its largest entry of those that are left. 0 where there is none. */
+WIDE static int exchange(walk_t *w, int64_t c, double least) {
+    int64_t wide = w->f->wide, count = 0, *at = w->candidate, r = -1;
+    double *a = w->matrix, most = least;
+    for (int64_t i = 0; i < wide; i++) {
+        double entry = fabs(a[i * wide + c]);
+        if (entry == 0.0) continue;
+        at[count++] = i;
+        if (!w->used[i] && entry > most) {
+            most = entry;
+            r = i;
         }
     }
+    if (r < 0) return 0;
+    w->row_of[c] = r;
+    w->used[r] = 1;
+    double *line = a + r * wide, pivot = 1.0 / line[c];
+    line[c] = 1.0;
+    for (int64_t j = 0; j < wide; j++) line[j] *= pivot;
+    for (int64_t e = 0; e < count; e++) {
+        double *other = a + at[e] * wide, factor = other[c];
+        if (at[e] == r) continue;
+        other[c] = 0.0;
+        for (int64_t j = 0; j < wide; j++) other[j] -= factor * line[j];
+    }
+    return 1;
+}
+
+/* When a basic variable's column is exchanged: those with few entries first, for they fill no others. */
+static int turn_of(const walk_t *w, int64_t v) {
+    const form_t *f = w->f;
+    if (v >= f->n) return 0;
+    if (w->watched_of[v] <= f->s) return 3;
+    return f->by_column[v + 1] - f->by_column[v] == 1 ? 1 : 2;
+}
+
+/* All columns exchanged for rows, w->matrix is the inverse, its rows and columns in another order (Stiefel, Einfuehrung in
+ * die numerische Mathematik, 1961, section 1.3). largest: of its entries. 0 where it is singular. */
+static int invert(walk_t *w, double largest) {
+    int64_t wide = w->f->wide, n = w->f->n;
+    double *a = w->matrix, least = SINGULAR * largest;
+    memset(w->used, 0, (size_t)wide * sizeof(int64_t));
+    for (int64_t c = 0; c < wide; c++) { /* the column of a slack has nothing but -1, in its own row */
+        int64_t r = w->basic[c] - n;
+        if (r < 0) continue;
+        w->row_of[c] = r;
+        w->used[r] = 1;
+        for (int64_t j = 0; j < wide; j++) a[r * wide + j] = -a[r * wide + j];
+        a[r * wide + c] = -1.0;
+    }
+    for (int turn = 1; turn <= 3; turn++)
+        for (int64_t c = 0; c < wide; c++)
+            if (turn_of(w, w->basic[c]) == turn && !exchange(w, c, least)) return 0;
+    for (int64_t c = 0; c < wide; c++)
+        for (int64_t j = 0; j < wide; j++) w->inverse[c * wide + w->row_of[j]] = a[w->row_of[c] * wide + j];
     return 1;
 }
 
@@ -170,6 +210,7 @@ WIDE static int invert(walk_t *w) {
 static int take_up(walk_t *w, const int8_t *status, const int64_t *tight) {
     const form_t *f = w->f;
     int64_t m = f->m, n = f->n, s = f->s, wide = f->wide, found = 0;
+    double largest = 1.0; /* that of slacks */
     memcpy(w->status, status, (size_t)(n + m));
     for (int64_t j = 0; j < s + 2; j++) {
         w->cuts[j] = j <= s ? tight[j] : -1;
@@ -190,31 +231,41 @@ static int take_up(walk_t *w, const int8_t *status, const int64_t *tight) {
             w->matrix[(v - n) * wide + p] = -1.0;
             continue;
         }
-        for (int64_t i = 0; i < m; i++) w->matrix[i * wide + p] = f->columns[v * m + i];
+        for (int64_t e = f->by_column[v]; e < f->by_column[v + 1]; e++) {
+            double entry = f->by_column_value[e];
+            w->matrix[f->by_column_row[e] * wide + p] = entry;
+            if (fabs(entry) > largest) largest = fabs(entry);
+        }
         if (w->watched_of[v] > s) continue;
-        for (int64_t j = 0; j < s + 2; j++) w->matrix[(m + j) * wide + p] = w->coef[j * (s + 1) + w->watched_of[v]];
+        for (int64_t j = 0; j < s + 2; j++) {
+            double entry = w->coef[j * (s + 1) + w->watched_of[v]];
+            w->matrix[(m + j) * wide + p] = entry;
+            if (fabs(entry) > largest) largest = fabs(entry);
+        }
     }
-    return invert(w);
+    return invert(w, largest);
 }
 
 /* row = combination of all rows, slots' and slacks' entries included. */
-WIDE static void combine(const walk_t *w, const double *weights, double *row) {
+static void combine(const walk_t *w, const double *weights, double *row) {
     const form_t *f = w->f;
     int64_t m = f->m, n = f->n, s = f->s;
-    memset(row, 0, (size_t)n * sizeof(double));
-    for (int64_t i = 0; i < m; i++) {
-        double weight = weights[i];
-        const double *line = f->matrix + i * n;
-        if (weight != 0.0)
-            for (int64_t v = 0; v < n; v++) row[v] += weight * line[v];
+    for (int64_t v = 0; v < n; v++) {
+        double total = 0.0;
+        for (int64_t e = f->by_column[v]; e < f->by_column[v + 1]; e++)
+            total += weights[f->by_column_row[e]] * f->by_column_value[e];
+        row[v] = total;
     }
-    for (int64_t j = 0; j < s + 2; j++)
-        for (int64_t k = 0; k <= s; k++) row[f->watched[k]] += weights[m + j] * w->coef[j * (s + 1) + k];
+    for (int64_t j = 0; j < s + 2; j++) {
+        double weight = weights[m + j];
+        if (weight == 0.0) continue;
+        for (int64_t k = 0; k <= s; k++) row[f->watched[k]] += weight * w->coef[j * (s + 1) + k];
+    }
     for (int64_t i = 0; i < f->wide; i++) row[n + i] = -weights[i];
 }
 
 /* z, y and reduced costs from the inverse; sides: k right-hand sides, or NULL where they are left out. */
-static void compute(walk_t *w, const double *sides) {
+WIDE static void compute(walk_t *w, const double *sides) {
     const form_t *f = w->f;
     int64_t m = f->m, n = f->n, s = f->s, wide = f->wide;
     memcpy(w->right, f->rhs, (size_t)m * sizeof(double));
@@ -222,7 +273,8 @@ static void compute(walk_t *w, const double *sides) {
     for (int64_t v = 0; v < n; v++) {
         double x = w->status[v] == BASIC ? 0.0 : at_rest(f, w->status[v], v);
         if (x == 0.0) continue;
-        for (int64_t i = 0; i < m; i++) w->right[i] -= f->columns[v * m + i] * x;
+        for (int64_t e = f->by_column[v]; e < f->by_column[v + 1]; e++)
+            w->right[f->by_column_row[e]] -= f->by_column_value[e] * x;
         if (w->watched_of[v] > s) continue;
         for (int64_t j = 0; j < s + 2; j++) w->right[m + j] -= w->coef[j * (s + 1) + w->watched_of[v]] * x;
     }
@@ -231,9 +283,8 @@ static void compute(walk_t *w, const double *sides) {
     memset(w->y, 0, (size_t)wide * sizeof(double));
     for (int64_t p = 0; p < wide; p++) {
         const double *line = w->inverse + p * wide;
-        double total = 0.0, cost = w->basic[p] < n ? f->cost[w->basic[p]] : 0.0;
-        for (int64_t i = 0; i < wide; i++) total += line[i] * w->right[i];
-        w->z[p] = total;
+        double cost = w->basic[p] < n ? f->cost[w->basic[p]] : 0.0;
+        w->z[p] = dot(line, w->right, wide);
         if (cost != 0.0)
             for (int64_t i = 0; i < wide; i++) w->y[i] += cost * line[i];
     }

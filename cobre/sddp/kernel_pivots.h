@@ -2,7 +2,8 @@
  *
  * A basis begins dual feasible and stays so; what comes out is computed anew from its list of basic variables, never
  * from what many pivots left behind. Koberstein, The dual simplex method, techniques for a fast and stable
- * implementation, 2005: steepest edge pricing (section 3.3), bound flipping ratio test (3.2.2).
+ * implementation, 2005: steepest edge pricing (section 3.3), bound flipping ratio test (3.2.2); its tolerance is Harris's,
+ * Pivot selection methods of the Devex LP code, 1973.
  */
 #ifndef COBRE_KERNEL_PIVOTS_H
 #define COBRE_KERNEL_PIVOTS_H
@@ -44,15 +45,15 @@ static int64_t enter_cut(walk_t *w, int64_t id) {
 }
 
 /* The basic place that leaves, -1 where all is feasible; *short_by: how far below (> 0) or above (< 0) its bound. */
-static int64_t find_leaving(const walk_t *w, double *short_by) {
+WIDE static int64_t find_leaving(const walk_t *w, double *short_by) {
     const form_t *f = w->f;
     int64_t wide = f->wide, place = -1;
     double best = 0.0;
     for (int64_t p = 0; p < wide; p++) {
         double below = f->lower[w->basic[p]] - w->z[p], above = w->z[p] - f->upper[w->basic[p]];
-        double wrong = below > above ? below : above, weight = 0.0;
+        double wrong = below > above ? below : above;
         if (!(wrong > FEASIBLE)) continue;
-        for (int64_t i = 0; i < wide; i++) weight += w->inverse[p * wide + i] * w->inverse[p * wide + i];
+        double weight = dot(w->inverse + p * wide, w->inverse + p * wide, wide);
         if (wrong * wrong > best * weight) {
             best = wrong * wrong / weight;
             place = p;
@@ -88,17 +89,18 @@ static int64_t find_entering(walk_t *w, double sign, double slope) {
     while (count > 0) {
         double least = INFINITY;
         int64_t best = -1, v;
+        for (int64_t c = 0; c < count; c++) {
+            double most = w->ratio[c] + HARRIS / w->rate[c];
+            if (most < least) least = most;
+        }
         for (int64_t c = 0; c < count; c++)
-            if (w->ratio[c] < least) least = w->ratio[c];
-        double near = least * (1.0 + 1e-9) + 1e-15;
-        for (int64_t c = 0; c < count; c++)
-            if (w->ratio[c] <= near && (best < 0 || w->rate[c] > w->rate[best])) best = c;
+            if (w->ratio[c] <= least && (best < 0 || w->rate[c] > w->rate[best])) best = c;
         v = w->candidate[best];
         double taken = w->rate[best] * (f->upper[v] - f->lower[v]);
         if (!(taken < slope)) {
             if (flipped)
                 for (int64_t p = 0; p < wide; p++)
-                    for (int64_t i = 0; i < wide; i++) w->z[p] -= w->inverse[p * wide + i] * w->right[i];
+                    w->z[p] -= dot(w->inverse + p * wide, w->right, wide);
             return v;
         }
         slope -= taken;
@@ -106,7 +108,8 @@ static int64_t find_entering(walk_t *w, double sign, double slope) {
         double change = w->status[v] == LOWER ? f->upper[v] - f->lower[v] : f->lower[v] - f->upper[v];
         w->status[v] = w->status[v] == LOWER ? UPPER : LOWER;
         if (v < f->n) {
-            for (int64_t i = 0; i < m; i++) w->right[i] += f->columns[v * m + i] * change;
+            for (int64_t e = f->by_column[v]; e < f->by_column[v + 1]; e++)
+                w->right[f->by_column_row[e]] += f->by_column_value[e] * change;
             if (w->watched_of[v] <= s)
                 for (int64_t j = 0; j < s + 2; j++) w->right[m + j] += w->coef[j * (s + 1) + w->watched_of[v]] * change;
         }
@@ -132,7 +135,8 @@ WIDE static int pivot_once(walk_t *w, int64_t leaving, double short_by) {
         if (entering >= n) {
             total = -other[entering - n];
         } else {
-            for (int64_t i = 0; i < m; i++) total += other[i] * f->columns[entering * m + i];
+            for (int64_t e = f->by_column[entering]; e < f->by_column[entering + 1]; e++)
+                total += other[f->by_column_row[e]] * f->by_column_value[e];
             if (w->watched_of[entering] <= s)
                 for (int64_t j = 0; j < s + 2; j++)
                     total += other[m + j] * w->coef[j * (s + 1) + w->watched_of[entering]];

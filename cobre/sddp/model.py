@@ -57,15 +57,17 @@ class Share:
     @classmethod
     def of(cls, order: IntArray, starts: list[int], points: int, mine: Sequence[int]) -> Share:
         count = len(starts)
-        blocks = np.split(order, starts[1:])
-        sizes = np.array([block.size for block in blocks] * points, np.int64)
+        begins = np.tile(np.array(starts, np.int64), points)
+        sizes = np.tile(np.diff(starts, append=order.size), points)
         own = np.array(mine, np.int64)
+        ends = np.cumsum(sizes[own])
+        places = np.arange(sizes[own].sum()) + np.repeat(begins[own] - ends + sizes[own], sizes[own])
         return cls(
             starts=starts,
-            openings=np.concatenate([np.zeros(0, np.int64), *(blocks[unit % count] for unit in mine)]),
+            openings=order.take(places),
             points=np.repeat(own // count, sizes[own]),
             own_units=np.repeat(own, sizes[own]),
-            ends=np.cumsum(sizes[own]),
+            ends=ends,
             blocks=[starts[unit % count] for unit in mine],
             first=[unit < count for unit in mine],
             rows=sizes,

@@ -159,7 +159,7 @@ class Reuse:
         openings, points = share.openings, share.points
         if self.picks is None and isinstance(self.vertices, SmallVertices):
             began = perf_counter()
-            quickly = self.vertices.answer(self.pool, openings, points, states, share.own_units)
+            quickly = self.vertices.answer(self.pool, share, states)
             if quickly is not None:
                 self._count(began, quickly[2])
                 return Answers(quickly[0], quickly[1])

@@ -37,9 +37,12 @@ def draw_paths(
         raw[row] = bits.random_raw(len(stages))
     uniform = (raw >> np.uint64(11)) * 2.0**-53
     paths = np.empty(uniform.shape, np.int64)
+    alike: dict[bytes, list[int]] = {}
     for t, stage in enumerate(stages):
-        steps = np.cumsum(stage.openings.probability)[:-1]
-        paths[:, t] = np.searchsorted(steps, uniform[:, t], side="right")
+        alike.setdefault(stage.openings.probability.tobytes(), []).append(t)
+    for among in alike.values():
+        steps = np.cumsum(stages[among[0]].openings.probability)[:-1]
+        paths[:, among] = np.searchsorted(steps, uniform[:, among], side="right")
     return paths
 
 

@@ -15,6 +15,7 @@ from cobre.sddp.cuts import CutPool
 from cobre.sddp.found import Found
 from cobre.sddp.kernel import NOTHING, Kept, Proofs, SmallLP, address
 from cobre.sddp.lp import StageLP
+from cobre.sddp.model import Share
 from cobre.sddp.risk import FloatArray
 from cobre.sddp.vertices import Vertices
 
@@ -43,6 +44,10 @@ class SmallVertices(Vertices):
         self.record = np.zeros(self.last_used.size, np.int64)
         self.spares = np.zeros(0, np.int64)
         self.bucket = np.full(2 * self.last_used.size, -1)
+        self._totals = np.zeros(4, np.int64)
+        self._totals_at = address(self._totals)
+        self._share: Share | None = None
+        self._pairs: tuple[int, ...] = ()
         self._table = Kept()
         self._add_records(_FIRST)
         self._moved()
@@ -55,28 +60,32 @@ class SmallVertices(Vertices):
         pivots. None where the kernel has nothing to start from, or lost one.
         """
         values, outgoing = np.empty(openings.size), np.empty((openings.size, self._small.states + 1))
-        found = self._all("follow", pool, (openings, points, units), states, values, outgoing)
-        return None if found is None else (values, outgoing, found[1])
+        pairs = openings.size, *(address(_in_order(part)) for part in (openings, points, units))
+        if self._all("follow", pool, states, pairs, values, outgoing) is None:
+            return None
+        return values, outgoing, self._totals
 
-    def answer(
-        self, pool: CutPool, openings: IntArray, points: IntArray, states: FloatArray, units: IntArray
-    ) -> tuple[FloatArray, FloatArray, IntArray] | None:
-        """Of such pairs, what ``name`` tells (r, 1), and its rows of new ones (u, width); else as ``follow``."""
-        told, packed = np.empty((openings.size, 1)), np.empty((openings.size, self._ends[-1]))
-        found = self._all("answer", pool, (openings, points, units), states, told, packed)
-        return None if found is None else (told, packed[: found[0]], found[1])
+    def answer(self, pool: CutPool, share: Share, states: FloatArray) -> tuple[FloatArray, FloatArray, IntArray] | None:
+        """Of the pairs of a share, what ``name`` tells (r, 1), and its rows of new ones (u, width); else as
+        ``follow``."""
+        if self._share is not share:  # it is the same one most of the time
+            pairs = share.openings.size, *map(address, (share.openings, share.points, share.own_units))
+            self._share, self._pairs = share, pairs
+        told, packed = np.empty((share.openings.size, 1)), np.empty((share.openings.size, self._ends[-1]))
+        found = self._all("answer", pool, states, self._pairs, told, packed)
+        return None if found is None else (told, packed[:found], self._totals)
 
     def _all(
-        self, name: str, pool: CutPool, pairs: tuple[IntArray, IntArray, IntArray], states: FloatArray, *out: FloatArray
-    ) -> tuple[int, IntArray] | None:
-        small, totals = self._small, np.empty(4, np.int64)
-        starts = small.slack_start if not self.size else (self.status, self.tight)
+        self, name: str, pool: CutPool, states: FloatArray, pairs: tuple[int, ...], *out: FloatArray
+    ) -> int | None:
+        """pairs: how many, and the addresses of openings, points and units."""
+        small, table = self._small, self._table
+        starts = (table.status, table.tight) if self.size else small.slack_start
         if starts is None:
             return None
-        openings, points, units = map(_in_order, pairs)
-        given = states.shape[0], _in_order(states), openings.size, openings, points, units
-        found = small.call(name, small.shown(pool), self._table, *starts, *given, MOST_PIVOTS, *out, totals)
-        return None if found == NOTHING else (found, totals)
+        given = states.shape[0], _in_order(states), *pairs, MOST_PIVOTS, *out, self._totals_at
+        found = small.call(name, small.shown(pool), table, *starts, *given)
+        return None if found == NOTHING else found
 
     def prove(self, pool: CutPool, states: FloatArray, openings: IntArray, points: IntArray) -> Proofs:
         """The best vertex of each of r pairs of an opening (r,) and a row (r,) of ``states`` (P, S)."""
