@@ -37,6 +37,8 @@ class CommExchange:
     Collectives raise what the communicator's do (CommError); nothing is closed here.
     """
 
+    alone = False
+
     def __init__(self, communicator: Communicator, watcher: Watcher | None = None) -> None:
         self._communicator, self._watcher = communicator, watcher
         self.leads = communicator.is_leader

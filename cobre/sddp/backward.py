@@ -6,10 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cobre.sddp.contracts import Exchange
+from cobre.sddp.cuts import CutPool
+from cobre.sddp.kernel import SmallLP
 from cobre.sddp.model import Model, Share, StageModel
 from cobre.sddp.problem import Stage
-from cobre.sddp.reuse import Picks, Reuse
+from cobre.sddp.reuse import Answers, Picks, Reuse
 from cobre.sddp.risk import Expectation, FloatArray
+from cobre.sddp.small_vertices import SmallVertices
 from cobre.sddp.vertices import FRESH
 
 __all__ = ["backward", "lower_bound"]
@@ -30,23 +33,18 @@ def backward(
         exchange.reached("backward", iteration, t + 1)
         scenarios = distinct(trial_points[t])
         states = trial_points[t][scenarios]
-        cut_values, cut_slopes = _means(model.stages[t], states, scenarios, exchange, activity)
-        intercepts = cut_values - _row_dot(cut_slopes, states)
-        before = model.stages[t - 1]
-        ids = before.pool.add(cut_slopes, intercepts, iteration)
-        if before.reuse is None or before.reuse.small is None:
-            before.lp.append_cuts(ids, cut_slopes, intercepts)
-        if before.lp.lazy is not None:
-            before.extend_resident()
-        added += ids.size
+        added += _add_cuts(model.stages[t], model.stages[t - 1], states, scenarios, exchange, activity)
     return added
 
 
 def lower_bound(model: Model, exchange: Exchange) -> float:
     """The value of the first stage over its openings at the initial state, under its risk measure."""
     exchange.reached("bound", model.stages[0].iteration, 1)
-    initial = model.problem.initial_state[np.newaxis]
-    value, _ = _means(model.stages[0], initial, np.zeros(1, np.int64), exchange, None)
+    stage, initial, first = model.stages[0], model.problem.initial_state[np.newaxis], np.zeros(1, np.int64)
+    if stage.reuse is not None and stage.reuse.concludes_at_once():
+        value = _conclude(stage, stage.reuse, initial, first, exchange, None)
+    else:
+        value = _means(stage, initial, first, exchange, None)[0]
     return float(value[0])
 
 
@@ -57,6 +55,54 @@ def distinct(states: FloatArray) -> IntArray:
     for row in range(states.shape[0]):
         first.setdefault(raw[row * width : (row + 1) * width], row)
     return np.array(list(first.values()), np.int64)
+
+
+def _add_cuts(
+    stage: StageModel,
+    before: StageModel,
+    states: FloatArray,
+    scenarios: IntArray,
+    exchange: Exchange,
+    activity: float | None,
+) -> int:
+    """Add to the stage before the cuts at these states (r, S); returns how many."""
+    small = before.reuse.small if before.reuse is not None else None
+    if small is not None and stage.reuse is not None and stage.reuse.concludes_at_once():
+        return _conclude(stage, stage.reuse, states, scenarios, exchange, (small, before.pool)).size
+    values, slopes = _means(stage, states, scenarios, exchange, activity)
+    intercepts = values - _row_dot(slopes, states)
+    ids = before.pool.add(slopes, intercepts, stage.iteration)
+    if small is None:
+        before.lp.append_cuts(ids, slopes, intercepts)
+    if before.lp.lazy is not None:
+        before.extend_resident()
+    return ids.size
+
+
+def _conclude(
+    stage: StageModel,
+    reuse: Reuse,
+    states: FloatArray,
+    scenarios: IntArray,
+    exchange: Exchange,
+    into: tuple[SmallLP, CutPool] | None,
+) -> FloatArray:
+    """Values (r,) at these states, as ``_means`` has them, and the cuts added to a pool, all in the kernel."""
+    assert isinstance(reuse.vertices, SmallVertices)
+    share = stage.share(states.shape[0], exchange.assigned(states.shape[0] * stage.blocks(states.shape[0])))
+    told, packed = _told(reuse.answer(share, states, scenarios), exchange, share)
+    return reuse.vertices.conclude(told, packed, states, stage.places, stage.pool, stage.iteration, into)
+
+
+def _told(answers: Answers, exchange: Exchange, share: Share) -> tuple[FloatArray, FloatArray]:
+    """All ranks' answers, unit after unit, and the rows of the new vertices among them."""
+    if exchange.alone:
+        return answers.told, answers.packed
+    told = exchange.gather((answers.told, share.rows))[0]
+    packed, new = answers.packed, told[:, 0] == FRESH
+    if new.any():
+        packed = exchange.gather((packed, np.bincount(share.units[new], minlength=share.rows.size)))[0]
+    return told, packed
 
 
 def _means(
@@ -122,11 +168,7 @@ def _vertices(
     if reuse.picks is not None and stage.number > 1:
         of_a_unit = -(-reuse.picks // stage.blocks(points))
         picks = Picks(of_a_unit, share.ends, count, stage.iteration)
-    answers = reuse.answer(share, states, scenarios, picks)
-    told = exchange.gather((answers.told, share.rows))[0]
-    packed, new = answers.packed, told[:, 0] == FRESH
-    if new.any():
-        packed = exchange.gather((packed, np.bincount(share.units[new], minlength=share.rows.size)))[0]
+    told, packed = _told(reuse.answer(share, states, scenarios, picks), exchange, share)
     places = reuse.vertices.keep(told, packed, stage.places, points, stage.iteration)
     if told.shape[1] > 1:
         reuse.tally(told[:, 1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,8 +110,11 @@ class SolverStatistics:
 
     def since(self, before: SolverStatistics) -> FloatArray:
         """What came after ``before``, a number a field, to be summed over ranks."""
-        own: FloatArray = np.array(astuple(self), np.float64)
-        return own - np.array(astuple(before), np.float64)
+        own: FloatArray = np.array(self._numbers(), np.float64)
+        return own - np.array(before._numbers(), np.float64)
+
+    def _numbers(self) -> tuple[float, ...]:
+        return self.solves, self.simplex_iterations, self.seconds, self.run_seconds, self.retries, self.reused
 
     @classmethod
     def of(cls, values: FloatArray) -> SolverStatistics:

@@ -36,6 +36,10 @@ class Exchange(Protocol):
     def leads(self) -> bool:
         """Whether this rank is the one that speaks for all: the clock, the observer and the log are its alone."""
 
+    @property
+    def alone(self) -> bool:
+        """Whether this rank computes all units, in their order: then what it brings to a gathering is what it gets."""
+
     def assigned(self, units: int) -> Sequence[int]:
         """The units, of 0..units-1, that this rank computes, in the order in which it does so."""
 
@@ -58,7 +62,7 @@ class Exchange(Protocol):
 class Serial:
     """One rank that computes everything."""
 
-    leads = True
+    leads = alone = True
 
     def assigned(self, units: int) -> Sequence[int]:
         return range(units)
@@ -81,6 +85,8 @@ class Serial:
 
 class Shuffled(Serial):
     """One rank that computes its units in an order drawn anew each time: nothing in a result may change by it."""
+
+    alone = False
 
     def __init__(self, seed: int) -> None:
         self._random = np.random.default_rng(seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,7 @@ class CutPool:
     """
 
     def __init__(self, states: int) -> None:
-        self.size = 0
+        self.size = self.choices = 0
         self._slopes = np.zeros((16, states))
         self._by_state = np.zeros((states, 16))  # the same, each state's together
         self._intercepts = np.zeros(16)
@@ -70,7 +70,7 @@ class CutPool:
 
     @property
     def active(self) -> NDArray[np.bool_]:
-        """(size,), writable."""
+        """(size,), as ``choose`` has it last; what was added since is active."""
         return self._active[: self.size]
 
     @property
@@ -85,13 +85,8 @@ class CutPool:
 
     def add(self, slopes: FloatArray, intercepts: FloatArray, iteration: int) -> IntArray:
         """Append cuts, slopes (c, S) and intercepts (c,); returns their ids."""
+        self.make_room(intercepts.size)
         first, self.size = self.size, self.size + intercepts.size
-        while self._intercepts.size < self.size:
-            for name in ("_slopes", "_intercepts", "_iterations", "_active", "_last_active", "_times_active"):
-                old = getattr(self, name)
-                setattr(self, name, np.concatenate([old, np.zeros_like(old)]))
-        if self._by_state.shape[1] < self._intercepts.size:
-            self._by_state = np.ascontiguousarray(self._slopes.T)
         self._slopes[first : self.size] = slopes
         self._by_state[:, first : self.size] = slopes.T
         self._intercepts[first : self.size] = intercepts
@@ -100,10 +95,33 @@ class CutPool:
         self._active[first : self.size] = True
         return np.arange(first, self.size)
 
-    def tables(self) -> tuple[FloatArray, FloatArray, FloatArray, IntArray, IntArray]:
-        """Slopes (room, S), the same by states (S, room), and intercepts, times_active and last_active (room,), with
-        room behind ``size``; other arrays when there is more room."""
-        return self._slopes, self._by_state, self._intercepts, self._times_active, self._last_active
+    def choose(self, active: NDArray[np.bool_]) -> None:
+        """Let these cuts (size,) be active, and no others. choices: how often that was."""
+        self._active[: self.size] = active
+        self.choices += 1
+
+    def make_room(self, count: int) -> None:
+        """For so many more."""
+        if self._intercepts.size >= self.size + count:
+            return
+        while self._intercepts.size < self.size + count:
+            for name in ("_slopes", "_intercepts", "_iterations", "_active", "_last_active", "_times_active"):
+                old = getattr(self, name)
+                setattr(self, name, np.concatenate([old, np.zeros_like(old)]))
+        self._by_state = np.ascontiguousarray(self._slopes.T)
+
+    @property
+    def room(self) -> int:
+        """How many cuts the arrays hold; when it changes, they are others."""
+        return self._intercepts.size
+
+    def tables(self) -> tuple[NDArray[Any], ...]:
+        """Slopes (room, S), the same by states (S, room), intercepts, times_active, last_active, iterations and active
+        (room,), with room behind ``size``."""
+        return (
+            self._slopes, self._by_state, self._intercepts,
+            self._times_active, self._last_active, self._iterations, self._active,
+        )  # fmt: skip
 
     def heights_at(self, states: FloatArray, hidden: NDArray[np.bool_]) -> FloatArray:
         """The cuts' values (r, size) at states (r, S), those ``hidden`` (size,) at -inf; summed state by state."""
@@ -130,8 +148,9 @@ class CutPool:
     def restore(self, state: Cuts) -> None:
         """Into a pool that is empty yet."""
         self.add(state.slopes, state.intercepts, 0)
-        for name in ("iterations", "active", "last_active", "times_active"):
+        for name in ("iterations", "last_active", "times_active"):
             getattr(self, f"_{name}")[: self.size] = getattr(state, name)
+        self.choose(state.active)
 
     def heights(self, state: FloatArray, ids: IntArray | None = None) -> FloatArray:
         """The cuts' values (c,) at a state (S,), of all or of those given; summed state by state.

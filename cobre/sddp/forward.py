@@ -11,6 +11,7 @@ from cobre.sddp.contracts import Exchange
 from cobre.sddp.model import Model, StageModel
 from cobre.sddp.problem import Problem
 from cobre.sddp.risk import FloatArray
+from cobre.sddp.small_vertices import Passes
 
 __all__ = ["Trajectories", "enumerated_forward", "exact_cost", "sampled_forward"]
 
@@ -34,27 +35,21 @@ def sampled_forward(model: Model, paths: IntArray, exchange: Exchange, activity:
     """Follow the openings ``paths`` (M, T). A pass is a chain of units of one solve, which needs nobody else's."""
     count, initial = paths.shape[0], model.problem.initial_state
     mine = np.asarray(list(exchange.assigned(count)), np.int64)
-    state, rows, openings = (
-        np.repeat(initial[np.newaxis], mine.size, axis=0),
-        np.arange(mine.size),
-        paths[mine].T.copy(),
-    )
-    found = np.empty((mine.size, len(model.stages), 1 + initial.size))
+    passes = Passes(paths[mine].T, initial)
     times: list[FloatArray] = []
     for t, stage in enumerate(model.stages):
         exchange.reached("forward", stage.iteration, t + 1)
         if stage.reuse is not None:
-            values, outgoing = stage.reuse.follow(openings[t], rows, state, mine)
-            state = stage.clip(outgoing[:, :-1])
-            found[:, t, 0] = values - stage.stage.discount * outgoing[:, -1]
-            found[:, t, 1:] = state
+            stage.reuse.follow(passes, t, mine)
             continue
-        batch = stage.lp.solve(openings[t], state, rows + 1, [stage.basis_at(0)] * mine.size, mine, activity=activity)
-        state = stage.clip(batch.states)
-        found[:, t, 0], found[:, t, 1:] = batch.values - stage.stage.discount * batch.cost_to_go, state
+        bases = [stage.basis_at(0)] * mine.size
+        batch = stage.lp.solve(passes.openings[t], passes.states[t], passes.rows + 1, bases, mine, activity=activity)
+        passes.costs[t] = batch.values - stage.stage.discount * batch.cost_to_go
+        passes.states[t + 1] = stage.clip(batch.states)
         if activity is not None:
             times.append(stage.activity(batch.active))
-    row = found.reshape(mine.size, len(model.stages) * (1 + initial.size))
+    found = np.concatenate([passes.costs[:, :, np.newaxis], passes.states[1:]], axis=2)
+    row = found.transpose(1, 0, 2).reshape(mine.size, len(model.stages) * (1 + initial.size))
     gathered = exchange.gather((row, np.ones(count, np.int64)))[0]
     if activity is not None:
         ends = np.cumsum([part.size for part in times])[:-1]
@@ -109,9 +104,9 @@ def _solve_rows(
     rows = (mine[:, np.newaxis] * chain + np.arange(chain)).ravel()
     ends = np.arange(1, mine.size + 1) * chain
     if stage.reuse is not None:
-        values, outgoing = stage.reuse.follow(openings[rows], np.arange(rows.size), incoming[rows], rows // chain)
-        cost = values - stage.stage.discount * outgoing[:, -1]
-        found = np.concatenate([cost[:, np.newaxis], outgoing[:, :-1]], axis=1)
+        passes = Passes(openings[rows][np.newaxis], incoming[rows])
+        stage.reuse.follow(passes, 0, rows // chain)
+        found = np.concatenate([passes.costs[0][:, np.newaxis], passes.states[1]], axis=1)
         return exchange.gather((found, np.full(units, chain)))[0]
     batch = stage.lp.solve(
         openings[rows], incoming[rows], ends, [stage.basis_at(0)] * mine.size, rows // chain, activity=activity

@@ -32,13 +32,17 @@ __all__ = [
     "OPTIMAL",
     "SAME",
     "Bases",
+    "Conclusion",
     "Kept",
     "Proofs",
+    "ShownPool",
     "SmallLP",
+    "Visit",
     "Walked",
     "Walks",
     "address",
     "kernel_is_there",
+    "where",
 ]
 
 IntArray = NDArray[np.int64]
@@ -46,6 +50,7 @@ StatusArray = NDArray[np.int8]
 BoolArray = NDArray[np.bool_]
 Bases = tuple[StatusArray, IntArray]
 OPTIMAL, BOUND, LOST, SAME = 0, 1, 2, 3  # outcomes of a walk
+_NO_MEMORY = "no memory for the small LPs of a stage"
 NOTHING = -2  # instead of what was found, where a pair was lost
 
 
@@ -61,14 +66,17 @@ class _Form(Structure):
         *((name, c_int64) for name in ("openings", "r")),
         *((name, c_void_p) for name in ("openings_sides", "noise", "noise_rows", "dual_scale", "incoming_cost")),
         *((name, c_void_p) for name in ("by_side", "by_side_state", "by_side_value")),
-        *((name, c_void_p) for name in ("by_state", "by_state_row", "by_state_value")),
+        *((name, c_void_p) for name in ("by_state", "by_state_row", "by_state_value", "probability", "least", "most")),
+        ("discount", c_double),
     ]
 
 
-_POOL = ("slopes", "by_state", "intercepts", "shown", "times_active", "last_active")
+_POOL = ("slopes", "by_state", "intercepts", "shown", "times_active", "last_active", "iterations", "active")
 
 
-class _Pool(Structure):
+class ShownPool(Structure):
+    """Cuts as the kernel sees them (``pool_t``)."""
+
     _fields_ = [("size", c_int64), ("room", c_int64), *((name, c_void_p) for name in _POOL)]
 
 
@@ -80,6 +88,26 @@ class Kept(Structure):
         *((name, c_int64) for name in ("size", "room", "spare", "buckets")),
         *((name, c_void_p) for name in ARRAYS),
     ]
+
+
+class Visit(Structure):
+    """A stage's pairs (``visit_t``)."""
+
+    _fields_ = [
+        *((name, c_void_p) for name in ("form", "pool", "kept", "start_status", "start_tight")),
+        *((name, c_int64) for name in ("points", "count", "most")),
+        *((name, c_void_p) for name in ("states", "openings", "point", "units", "first", "second")),
+        ("totals", c_int64 * 4),
+    ]
+
+
+class Conclusion(Structure):
+    """What they came to (``conclusion_t``)."""
+
+    _fields_ = [
+        ("visit", c_void_p), ("told", c_void_p), ("stride", c_int64), ("new", c_int64), ("packed", c_void_p),
+        ("turn", c_void_p), ("iteration", c_int64), ("mean", c_void_p), ("into", c_void_p),
+    ]  # fmt: skip
 
 
 _PROOFS = ("sides", "vertices", "values", "known", "proved", "outgoing")
@@ -107,8 +135,9 @@ def _library() -> ctypes.CDLL | None:
     arguments = {
         "prove": [at, at, at, number, at, number, at, at, at],
         "walk": [at, at, at, at, number, at, at, at, at, at, number, at],
-        "answer": [at, at, at, at, at, number, at, number, at, at, at, number, at, at, at],
-        "follow": [at, at, at, at, at, number, at, number, at, at, at, number, at, at, at],
+        "answer": [at],
+        "follow": [at],
+        "conclude": [at],
         "name": [at, at, number, *[at] * 6, number, at],
         "keep": [at, at, number, at, number, number, at, at, number, at],
         "outcomes": [at, at, at, number, at, at, number, at],
@@ -127,6 +156,11 @@ def address(array: NDArray[Any]) -> int:
     if array.size and array.flags.writeable:
         return addressof(c_char.from_buffer(array))  # type: ignore[arg-type]  # arrays are buffers
     return int(array.ctypes.data)
+
+
+def where(structure: Structure) -> int:
+    """Its address."""
+    return addressof(structure)
 
 
 def kernel_is_there() -> bool:
@@ -210,17 +244,22 @@ class SmallLP:
             "noise": noise.rhs,
             "noise_rows": noise.rhs_rows.astype(np.int64),
             "dual_scale": lp.dual_scale,
+            "probability": noise.probability,
+            "least": lp.stage.lower[lp.stage.outgoing],
+            "most": lp.stage.upper[lp.stage.outgoing],
             **lp.sides.tables(),
         }
         self._arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         self._form = _Form(
             m=m, n=n, s=self.states, k=self.moving, wide=self.wide, vars=n + self.wide,
             intercept_scale=template.intercept_scale, cost_scale=lp.scaling.cost,
-            openings=self.openings, r=self.noise, **{name: address(array) for name, array in self._arrays.items()},
+            openings=self.openings, r=self.noise, discount=lp.stage.discount,
+            **{name: address(array) for name, array in self._arrays.items()},
         )  # fmt: skip
         self._by_reference = byref(self._form)
-        self._pool: tuple[CutPool, tuple[NDArray[Any], ...], FloatArray, _Pool] | None = None
-        self._look_again = False
+        self.at = where(self._form)
+        self._pool: tuple[CutPool, tuple[NDArray[Any], ...], FloatArray, ShownPool] | None = None
+        self._choices = 0  # of the pool's active cuts, when it was last looked at
         self.slack_start = self._slack_start(template)
 
     def _slack_start(self, template: Template) -> Bases | None:
@@ -276,34 +315,36 @@ class SmallLP:
         """What was solved as the kernel sees it."""
         return _Walked(**{name: address(getattr(found, name)) for name in _SOLVED})
 
-    def call(self, name: str, *arguments: Any) -> int:
-        """A function of the kernel; arrays and structures are given by their addresses. May be NOTHING.
+    def visit(self, name: str, visit: Structure) -> int:
+        """A function of the kernel that takes a visit or its conclusion. May be NOTHING. Raises MemoryError."""
+        found: int = getattr(self._library, name)(byref(visit))
+        if found == -1:
+            raise MemoryError(_NO_MEMORY)
+        return found
 
-        Raises MemoryError.
-        """
+    def call(self, name: str, *arguments: Any) -> int:
+        """Another function of the kernel; arrays and structures are given by their addresses. Raises MemoryError."""
         given = [
             item if isinstance(item, int) else address(item) if isinstance(item, np.ndarray) else byref(item)
             for item in arguments
         ]
         found: int = getattr(self._library, f"cobre_{name}")(self._by_reference, *given)
         if found == -1:
-            raise MemoryError("no memory for the small LPs of a stage")
+            raise MemoryError(_NO_MEMORY)
         return found
 
-    def look_again(self) -> None:
-        """Other cuts of a pool may be active now."""
-        self._look_again = True
-
-    def shown(self, pool: CutPool) -> Structure:
+    def shown(self, pool: CutPool) -> ShownPool:
         """The cuts of a pool as the kernel sees them; those that are not active are passed over."""
-        arrays = pool.tables()
-        if self._pool is None or self._pool[0] is not pool or self._pool[1][0] is not arrays[0]:
+        known = self._pool
+        if known is None or known[0] is not pool or known[-1].room != pool.room:
+            arrays = pool.tables()
             shown = np.empty(arrays[2].size)
             named = zip(_POOL, (*arrays[:3], shown, *arrays[3:]), strict=True)
-            self._pool = pool, arrays, shown, _Pool(room=shown.size, **{name: address(array) for name, array in named})
-        *_, shown, table = self._pool
-        if self._look_again:
-            table.size, self._look_again = 0, False
+            table = ShownPool(room=shown.size, **{name: address(array) for name, array in named})
+            known = self._pool = pool, arrays, shown, table
+        *_, shown, table = known
+        if self._choices != pool.choices:
+            table.size, self._choices = 0, pool.choices
         if table.size != pool.size:  # what is added is active
             at = slice(table.size, pool.size)
             shown[at] = pool.intercepts[at]

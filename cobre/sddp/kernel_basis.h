@@ -53,15 +53,19 @@ typedef struct {
     const double *by_side_value; /* scaled */
     const int64_t *by_state, *by_state_row; /* s + 1; rows */
     const double *by_state_value;
+    const double *probability; /* openings */
+    const double *least, *most; /* s: of outgoing states */
+    double discount;
 } form_t;
 
 typedef struct {
     int64_t size, room;
-    const double *slopes; /* room x s */
-    const double *by_state; /* s x room */
-    const double *intercepts; /* room */
-    const double *shown; /* size: intercepts, -inf where a cut is not active */
-    int64_t *times_active, *last_active; /* size */
+    double *slopes; /* room x s */
+    double *by_state; /* s x room */
+    double *intercepts; /* room */
+    double *shown; /* room: intercepts, -inf where a cut is not active */
+    int64_t *times_active, *last_active, *iterations; /* room */
+    uint8_t *active; /* room */
 } pool_t;
 
 typedef struct {

@@ -169,6 +169,7 @@ class Model:
     ) -> None:
         self.problem = problem
         self.sign = 1.0 if problem.sense == "min" else -1.0
+        self._profile: SolverProfile | None = None
         last = len(problem.stages) - 1
         self.stages = [
             StageModel(
@@ -186,6 +187,9 @@ class Model:
 
     def use_profile(self, profile: SolverProfile) -> None:
         """Solve with these options from now on."""
+        if profile == self._profile:
+            return
+        self._profile = profile
         for stage in self.stages:
             stage.lp.use_profile(profile)
 

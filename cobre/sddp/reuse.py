@@ -21,8 +21,8 @@ from cobre.sddp.found import Found
 from cobre.sddp.hot_solves import Starts, solve_each
 from cobre.sddp.kernel import OPTIMAL, SAME, Proofs, SmallLP, Walked, Walks, kernel_is_there
 from cobre.sddp.model import Share, StageModel
-from cobre.sddp.risk import FloatArray
-from cobre.sddp.small_vertices import MOST_PIVOTS, SmallVertices
+from cobre.sddp.risk import Expectation, FloatArray
+from cobre.sddp.small_vertices import MOST_PIVOTS, Passes, SmallVertices
 from cobre.sddp.template import Template
 from cobre.sddp.vertices import NONE, Vertices
 
@@ -109,8 +109,6 @@ class Reuse:
         self.vertices.evict()
         if self.small is None:
             self._fit_cuts()
-        else:
-            self.small.look_again()
         if self._first is None and not self.vertices.size and (self.small is None or self.small.slack_start is None):
             self._first = self._solved_first()
 
@@ -128,27 +126,27 @@ class Reuse:
         if not np.array_equal(ids, self.lp.cut_ids):
             self.lp.set_cuts(ids, pool.slopes[ids], pool.intercepts[ids])
 
-    def follow(
-        self, openings: IntArray, points: IntArray, states: FloatArray, scenarios: IntArray
-    ) -> tuple[FloatArray, FloatArray]:
-        """Of r pairs of an opening (r,) and a row (r,) of ``states`` (P, S): values (r,), and outgoing states and the
-        cost-to-go (r, S + 1).
+    def follow(self, passes: Passes, t: int, scenarios: IntArray) -> None:
+        """Take the passes through this stage, the t-th: its own costs, and the states that the next is entered with.
 
-        scenarios: (r,) whose they are, for errors. Raises SolverError when a solve fails whatever is tried.
+        scenarios: (M,) whose they are, for errors. Raises SolverError when a solve fails whatever is tried.
         """
         if isinstance(self.vertices, SmallVertices):
             began = perf_counter()
-            found = self.vertices.follow(self.pool, openings, points, states, scenarios)
-            if found is not None:
-                self._count(began, found[2])
-                return found[0], found[1]
+            totals = self.vertices.follow(self.pool, passes, t)
+            if totals is not None:
+                self._count(began, totals)
+                return
+        openings, points, states = passes.openings[t], passes.rows, passes.states[t]
         best = self._best(openings, points, states)
         if best.count < openings.size:
             left = np.flatnonzero(~best.proved)
             solved = self._solve(Pairs(left, openings, scenarios, scenarios), best)
             best.outgoing[left] = solved.watched
             best.values[left] = self._unscaled(solved, points, left, states)
-        return best.values, best.outgoing * self._watched_scale
+        outgoing = best.outgoing * self._watched_scale
+        passes.costs[t] = best.values - self.stage.stage.discount * outgoing[:, -1]
+        passes.states[t + 1] = self.stage.clip(outgoing[:, :-1])
 
     def answer(self, share: Share, states: FloatArray, scenarios: IntArray, picks: Picks | None = None) -> Answers:
         """The vertices of a share's pairs, whose points are rows of ``states`` (P, S), of scenarios (P,).
@@ -176,6 +174,11 @@ class Reuse:
                 solved = self._unscaled(found, points, left, states)
                 told[left, 1] = (solved - best.values[left]) / np.maximum(1.0, np.abs(solved))
         return Answers(told, self.vertices.name(found, left, openings, points, states, told))
+
+    def concludes_at_once(self) -> bool:
+        """Whether ``SmallVertices.conclude`` can do what follows on answers of this iteration."""
+        exact, neutral = self.picks is None, isinstance(self.stage.stage.risk, Expectation)
+        return exact and neutral and isinstance(self.vertices, SmallVertices)
 
     def _best(self, openings: IntArray, points: IntArray, states: FloatArray) -> Proofs:
         if isinstance(self.vertices, SmallVertices):
@@ -292,8 +295,8 @@ class Reuse:
             value = value + self.lp.sides.incoming_cost(states.take(points.take(left), axis=0))
         return value
 
-    def _count(self, began: float, totals: IntArray) -> None:
-        proved, solved, same, pivots = totals.tolist()
+    def _count(self, began: float, totals: list[int]) -> None:
+        proved, solved, same, pivots = totals
         self.lp.statistics.count_reuse(perf_counter() - began, proved + same, solved, pivots)
 
     def tally(self, rise: FloatArray) -> None:

@@ -42,6 +42,8 @@ def draw_paths(
         alike.setdefault(stage.openings.probability.tobytes(), []).append(t)
     for among in alike.values():
         steps = np.cumsum(stages[among[0]].openings.probability)[:-1]
+        if len(alike) == 1:
+            return np.searchsorted(steps, uniform, side="right")
         paths[:, among] = np.searchsorted(steps, uniform[:, among], side="right")
     return paths
 

@@ -49,14 +49,14 @@ class Selector:
             changed = False
             if isinstance(method, Level1 | LimitedMemory | Domination) and iteration % method.check_frequency == 0:
                 keep = _highest(stage.pool, np.concatenate(self.visited[t]), method)
-                stage.pool.active[:] = keep | (stage.pool.iterations == iteration)
+                stage.pool.choose(keep | (stage.pool.iterations == iteration))
                 changed = True
             if self.settings.max_active_per_stage is not None:
                 changed |= _cap(stage, self.settings.max_active_per_stage, iteration)
             if changed and stage.lp.lazy is None and stage.reuse is None:
                 ids = np.flatnonzero(stage.pool.active)
                 stage.lp.set_cuts(ids, stage.pool.slopes[ids], stage.pool.intercepts[ids])
-        return sum(int(stage.pool.active.sum()) for stage in model.stages)
+        return sum(int(np.count_nonzero(stage.pool.active)) for stage in model.stages)
 
 
 def _make_lazy(stage: StageModel, method: Dynamic, iteration: int) -> None:
@@ -103,5 +103,7 @@ def _cap(stage: StageModel, most: int, iteration: int) -> bool:
     if over <= 0 or not candidates.size:
         return False
     order = np.lexsort((candidates, pool.times_active[candidates], pool.last_active[candidates]))
-    pool.active[candidates[order[:over]]] = False
+    active = pool.active.copy()
+    active[candidates[order[:over]]] = False
+    pool.choose(active)
     return True

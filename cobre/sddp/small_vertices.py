@@ -6,24 +6,44 @@ hundred calls for, half a millisecond at each stage of each pass, are six here. 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from cobre.sddp.cuts import CutPool
 from cobre.sddp.found import Found
-from cobre.sddp.kernel import NOTHING, Kept, Proofs, SmallLP, address
+from cobre.sddp.kernel import NOTHING, Conclusion, Kept, Proofs, SmallLP, Visit, address, where
 from cobre.sddp.lp import StageLP
 from cobre.sddp.model import Share
 from cobre.sddp.risk import FloatArray
 from cobre.sddp.vertices import Vertices
 
-__all__ = ["MOST_PIVOTS", "SmallVertices"]
+__all__ = ["MOST_PIVOTS", "Passes", "SmallVertices"]
 
 IntArray = NDArray[np.int64]
 _FIRST = 64  # records that there is space for at first
 MOST_PIVOTS = 1000  # after which the kernel gives a solve up
+
+
+class Passes:
+    """M forward passes through T stages, laid out for the kernel: openings (T, M), states (T + 1, M, S) that stages are
+    entered with, and costs (T, M) of their own."""
+
+    def __init__(self, openings: IntArray, initial: FloatArray) -> None:
+        stages, self.count = openings.shape
+        self.openings = np.ascontiguousarray(openings)
+        self.states = np.empty((stages + 1, self.count, initial.shape[-1]))
+        self.states[0] = initial
+        self.costs = np.empty((stages, self.count))
+        self.rows = np.arange(self.count)
+        self.rows_at = address(self.rows)
+        self._at = tuple(map(address, (self.openings, self.states, self.costs)))
+
+    def at(self, t: int) -> tuple[int, int, int, int]:
+        """Addresses of stage t's openings and states, of its costs, and of the next one's states."""
+        openings, states, costs = self._at
+        every = self.states.strides[0]
+        row = 8 * self.count * t
+        return openings + row, states + every * t, costs + row, states + every * (t + 1)
 
 
 class SmallVertices(Vertices):
@@ -44,48 +64,83 @@ class SmallVertices(Vertices):
         self.record = np.zeros(self.last_used.size, np.int64)
         self.spares = np.zeros(0, np.int64)
         self.bucket = np.full(2 * self.last_used.size, -1)
-        self._totals = np.zeros(4, np.int64)
-        self._totals_at = address(self._totals)
         self._share: Share | None = None
         self._pairs: tuple[int, ...] = ()
         self._table = Kept()
+        self._visit = Visit(form=small.at, kept=where(self._table), most=MOST_PIVOTS)
+        if small.slack_start is not None:
+            status, tight = small.slack_start
+            self._visit.start_status, self._visit.start_tight = address(status), address(tight)
+        self._means = np.empty(1)
+        self._conclusion = Conclusion(visit=where(self._visit), mean=address(self._means))
         self._add_records(_FIRST)
         self._moved()
 
-    def follow(
-        self, pool: CutPool, openings: IntArray, points: IntArray, states: FloatArray, units: IntArray
-    ) -> tuple[FloatArray, FloatArray, IntArray] | None:
-        """Of r pairs of an opening (r,) and a row (r,) of ``states`` (P, S), of units of work (r,): values (r,) and
-        outgoing states and cost-to-go (r, S + 1); and how many were proved, solved, solved by another's basis, and
-        pivots. None where the kernel has nothing to start from, or lost one.
-        """
-        values, outgoing = np.empty(openings.size), np.empty((openings.size, self._small.states + 1))
-        pairs = openings.size, *(address(_in_order(part)) for part in (openings, points, units))
-        if self._all("follow", pool, states, pairs, values, outgoing) is None:
-            return None
-        return values, outgoing, self._totals
+    def follow(self, pool: CutPool, passes: Passes, t: int) -> list[int] | None:
+        """The passes' costs of stage t, and the states that the next one is entered with, put where they belong.
 
-    def answer(self, pool: CutPool, share: Share, states: FloatArray) -> tuple[FloatArray, FloatArray, IntArray] | None:
+        Returns how many pairs were proved, solved, solved by another's basis, and pivots; None where the kernel has
+        nothing to start from, or lost a pair: then it is as if it had not been asked.
+        """
+        visit = self._visit
+        visit.points = visit.count = passes.count
+        visit.openings, visit.states, visit.first, visit.second = passes.at(t)
+        visit.point = visit.units = passes.rows_at
+        return None if self._ask("cobre_follow", pool) is None else visit.totals[:]
+
+    def answer(
+        self, pool: CutPool, share: Share, states: FloatArray
+    ) -> tuple[FloatArray, FloatArray, list[int]] | None:
         """Of the pairs of a share, what ``name`` tells (r, 1), and its rows of new ones (u, width); else as
         ``follow``."""
+        visit, count = self._visit, share.openings.size
         if self._share is not share:  # it is the same one most of the time
-            pairs = share.openings.size, *map(address, (share.openings, share.points, share.own_units))
-            self._share, self._pairs = share, pairs
-        told, packed = np.empty((share.openings.size, 1)), np.empty((share.openings.size, self._ends[-1]))
-        found = self._all("answer", pool, states, self._pairs, told, packed)
-        return None if found is None else (told, packed[:found], self._totals)
+            self._share, self._pairs = share, tuple(map(address, (share.openings, share.points, share.own_units)))
+        told, packed = np.empty((count, 1)), np.empty((count, self._ends[-1]))
+        visit.points, visit.count, visit.states = states.shape[0], count, address(states)
+        visit.openings, visit.point, visit.units = self._pairs
+        visit.first, visit.second = address(told), address(packed)
+        found = self._ask("cobre_answer", pool)
+        return None if found is None else (told, packed[:found], visit.totals[:])
 
-    def _all(
-        self, name: str, pool: CutPool, states: FloatArray, pairs: tuple[int, ...], *out: FloatArray
-    ) -> int | None:
-        """pairs: how many, and the addresses of openings, points and units."""
-        small, table = self._small, self._table
-        starts = (table.status, table.tight) if self.size else small.slack_start
-        if starts is None:
+    def _ask(self, name: str, pool: CutPool) -> int | None:
+        visit, small = self._visit, self._small
+        if not self.size and small.slack_start is None:
             return None
-        given = states.shape[0], _in_order(states), *pairs, MOST_PIVOTS, *out, self._totals_at
-        found = small.call(name, small.shown(pool), table, *starts, *given)
+        visit.pool = where(small.shown(pool))
+        found = small.visit(name, visit)
         return None if found == NOTHING else found
+
+    def conclude(
+        self,
+        told: FloatArray,
+        packed: FloatArray,
+        states: FloatArray,
+        turn: IntArray,
+        pool: CutPool,
+        iteration: int,
+        into: tuple[SmallLP, CutPool] | None,
+    ) -> FloatArray:
+        """``keep``, ``outcomes``, and ``average`` with the openings' probabilities: values (P,) at states (P, S).
+
+        into: the pool of cuts, and the LP that it belongs to, that gets a cut at each of them.
+        """
+        count, small, visit = states.shape[0], self._small, self._visit
+        self._make_room(self.size + packed.shape[0])
+        if self._means.size < count:
+            self._means = np.empty(count)
+            self._conclusion.mean = address(self._means)
+        visit.points, visit.states, visit.pool = count, address(states), where(small.shown(pool))
+        end = self._conclusion
+        end.told, end.stride, end.packed, end.new = address(told), told.shape[1], address(packed), packed.shape[0]
+        end.turn, end.iteration, end.into = address(turn), iteration, None
+        if into is not None:
+            into[1].make_room(count)
+            end.into = where(into[0].shown(into[1]))
+        self.size = small.visit("cobre_conclude", end)
+        if into is not None:
+            into[1].size += count
+        return self._means[:count].copy()
 
     def prove(self, pool: CutPool, states: FloatArray, openings: IntArray, points: IntArray) -> Proofs:
         """The best vertex of each of r pairs of an opening (r,) and a row (r,) of ``states`` (P, S)."""
@@ -170,7 +225,3 @@ class SmallVertices(Vertices):
         for name in Kept.ARRAYS:
             setattr(table, name, address(getattr(self, name)))
         table.size, table.room, table.buckets = self.size, self.last_used.size, self.bucket.size
-
-
-def _in_order(array: NDArray[Any]) -> NDArray[Any]:
-    return array if array.flags.c_contiguous else np.ascontiguousarray(array)

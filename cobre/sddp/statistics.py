@@ -23,12 +23,14 @@ class PassStatistics:
     def __init__(self, passes: int) -> None:
         self._passes = passes
         self._latest: deque[FloatArray] = deque()
+        self._count = 0  # of passes in them
 
     def add(self, costs: FloatArray) -> None:
         """The costs (M,) of an iteration's passes."""
         self._latest.append(costs)
-        while sum(c.size for c in self._latest) - self._latest[0].size >= self._passes:
-            self._latest.popleft()
+        self._count += costs.size
+        while self._count - self._latest[0].size >= self._passes:
+            self._count -= self._latest.popleft().size
 
     @property
     def latest(self) -> tuple[FloatArray, ...]:
@@ -38,13 +40,13 @@ class PassStatistics:
     @property
     def full(self) -> bool:
         """Whether there are as many passes as asked for."""
-        return sum(c.size for c in self._latest) >= self._passes
+        return self._count >= self._passes
 
     def estimate(self) -> tuple[float, float, float]:
         """Mean, sample deviation and half width of the 95 % interval of the mean (0 for a single pass)."""
         costs = np.concatenate(list(self._latest))
-        mean = math.fsum(costs) / costs.size
+        mean = math.fsum(costs.tolist()) / costs.size
         if costs.size < 2:
             return mean, 0.0, 0.0
-        deviation = math.sqrt(math.fsum((costs - mean) ** 2) / (costs.size - 1))
+        deviation = math.sqrt(math.fsum(((costs - mean) ** 2).tolist()) / (costs.size - 1))
         return mean, deviation, _Z95 * deviation / math.sqrt(costs.size)

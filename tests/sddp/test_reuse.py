@@ -18,6 +18,7 @@ from cobre.sddp.reuse import Pairs, Reuse
 from cobre.sddp.reusing import Exactness
 from cobre.sddp.risk import CVaR, FloatArray
 from cobre.sddp.settings import CutSelection, Dynamic, Enumerated, Level1, Sampled, SolverProfile, TrainingSettings
+from cobre.sddp.small_vertices import Passes
 from cobre.sddp.state import TrainingState
 from cobre.sddp.stopping import BoundStalling, IterationLimit
 from cobre.sddp.training import train
@@ -126,14 +127,16 @@ def test_the_kernel_solves_what_highs_solves() -> None:
     states = random.uniform(0.0, 100.0, (40, 3))
     share = found.stage.share(40, range(40))
     openings, points = share.openings, share.points
-    values, outgoing = found.follow(openings, points, states, points)
+    passes = Passes(openings[np.newaxis], states[points])
+    found.follow(passes, 0, points)
     assert found.lp.statistics.solves > 10
     answers = found.answer(share, states, np.arange(40))
     ids = np.arange(found.pool.size)
     found.lp.set_cuts(ids, found.pool.slopes, found.pool.intercepts)
     batch = found.lp.solve(openings, states[points], np.arange(1, 1201), [None] * 1200)
-    np.testing.assert_allclose(values, batch.values, rtol=1e-10)
-    np.testing.assert_allclose(outgoing[:, -1], batch.cost_to_go, rtol=1e-8, atol=1e-6)
+    own = batch.values - found.stage.stage.discount * batch.cost_to_go
+    np.testing.assert_allclose(passes.costs[0], own, rtol=1e-8, atol=1e-6)
+    assert (passes.states[1] == found.stage.clip(passes.states[1])).all()
     kept_before, told = found.vertices.size, answers.told[:, 0]
     assert (told >= 0).any()
     assert (told < NONE).any(), "some are optimal in a basis that their unit came to before"
