@@ -7,7 +7,9 @@ setup(
         Extension(
             "cobre.sddp._kernel",
             ["cobre/sddp/kernel.c"],
-            depends=[f"cobre/sddp/kernel_{part}.h" for part in ("basis", "kept", "pivots")],
+            depends=[
+                f"cobre/sddp/kernel_{part}.h" for part in ("basis", "kept", "pivots", "prove", "vertices", "walk")
+            ],
             # bits must not depend on whether a product and a sum become one instruction
             extra_compile_args=["-O3", "-ffp-contract=off"],
             optional=True,  # without it HiGHS solves everything: slower, and the log says so
