@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 
 from cobre.sddp.contracts import Exchange
 from cobre.sddp.cuts import CutPool
-from cobre.sddp.kernel import SmallLP
+from cobre.sddp.kernel import KernelLP
+from cobre.sddp.kernel_vertices import KernelVertices
 from cobre.sddp.model import Model, Share, StageModel
 from cobre.sddp.problem import Stage
 from cobre.sddp.reuse import Answers, Picks, Reuse
 from cobre.sddp.risk import Expectation, FloatArray
-from cobre.sddp.small_vertices import SmallVertices
 from cobre.sddp.vertices import FRESH
 
 __all__ = ["backward", "lower_bound"]
@@ -85,10 +85,10 @@ def _conclude(
     states: FloatArray,
     scenarios: IntArray,
     exchange: Exchange,
-    into: tuple[SmallLP, CutPool] | None,
+    into: tuple[KernelLP, CutPool] | None,
 ) -> FloatArray:
     """Values (r,) at these states, as ``_means`` has them, and the cuts added to a pool, all in the kernel."""
-    assert isinstance(reuse.vertices, SmallVertices)
+    assert isinstance(reuse.vertices, KernelVertices)
     share = stage.share(states.shape[0], exchange.assigned(states.shape[0] * stage.blocks(states.shape[0])))
     told, packed = _told(reuse.answer(share, states, scenarios), exchange, share)
     return reuse.vertices.conclude(told, packed, states, stage.places, stage.pool, stage.iteration, into)

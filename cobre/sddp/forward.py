@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cobre.sddp.contracts import Exchange
+from cobre.sddp.kernel_vertices import Passes
 from cobre.sddp.model import Model, StageModel
 from cobre.sddp.problem import Problem
 from cobre.sddp.risk import FloatArray
-from cobre.sddp.small_vertices import Passes
 
 __all__ = ["Trajectories", "enumerated_forward", "exact_cost", "sampled_forward"]
 

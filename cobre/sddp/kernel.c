@@ -1,6 +1,6 @@
 /* Small LPs that differ in their right-hand sides only: a stage's pairs of openings and states, answered from kept vertices
  * where their bases prove optimal, by a dual simplex method where not; what comes of it is kept, and averaged into cuts. See
- * cobre/sddp/kernel.py and cobre/sddp/small_vertices.py for what the arrays mean.
+ * cobre/sddp/kernel.py and cobre/sddp/kernel_vertices.py for what the arrays mean.
  *
  * Sums run one number after the other, in the order in which numpy's element by element operations have them.
  */

@@ -36,7 +36,7 @@ __all__ = [
     "Kept",
     "Proofs",
     "ShownPool",
-    "SmallLP",
+    "KernelLP",
     "Visit",
     "Walked",
     "Walks",
@@ -141,6 +141,7 @@ def _library() -> ctypes.CDLL | None:
         "name": [at, at, number, *[at] * 6, number, at],
         "keep": [at, at, number, at, number, number, at, at, number, at],
         "outcomes": [at, at, at, number, at, at, number, at],
+        "best": [at, at, number, at, number, at, at, at, at],
         "average": [at, at, number, at, at, at, number, at, at],
         "index": [at, at],
     }
@@ -187,8 +188,8 @@ class Proofs:
 class Walks:
     """Pairs to be solved. rows: (v,) which ones of r, rising. units: (r,) of work, those of one unit together.
 
-    places: (r,) the starts, of those that ``SmallLP.walk`` is given, and known: (r,) what they give, scaled, -inf where
-    that is not known: a pair begins at a basis that its unit has come to before, where that gives more.
+    places: (r,) the starts, of those that ``KernelLP.walk`` is given, and known: (r,) what they give, scaled, -inf
+    where that is not known: a pair begins at a basis that its unit has come to before, where that gives more.
     """
 
     rows: IntArray
@@ -222,7 +223,7 @@ def _columns_of(matrix: FloatArray) -> dict[str, NDArray[Any]]:
     return {"by_column": starts, "by_column_row": rows, "by_column_value": matrix[rows, columns]}
 
 
-class SmallLP:
+class KernelLP:
     """One stage's LP as the kernel sees it. Needs ``kernel_is_there()``. Methods raise MemoryError."""
 
     def __init__(self, lp: StageLP) -> None:

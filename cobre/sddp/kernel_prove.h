@@ -37,6 +37,17 @@ WIDE static void add_up(const double *level, const double *line, int64_t size, d
     for (int64_t i = 0; i < size; i++) sums[i] = level[i] + line[i];
 }
 
+static int64_t best_of(const double *sums, int64_t size, double *value) {
+    int64_t best = -1;
+    *value = -INFINITY;
+    for (int64_t i = 0; i < size; i++)
+        if (sums[i] > *value) {
+            *value = sums[i];
+            best = i;
+        }
+    return best;
+}
+
 typedef struct {
     double *sides; /* k scaled right-hand sides */
     int64_t *vertex;
@@ -48,13 +59,8 @@ typedef struct {
 /* The best kept vertex of a pair, and whether its basis is optimal. Where a dual vertex has several bases, one of them may
  * be optimal when the others are not. */
 static int prove_one(walk_t *w, kept_t *kept, const double *sums, const proof_t *out) {
-    double best = -INFINITY, near;
-    int64_t u = -1, tries = 0, bad, least;
-    for (int64_t i = 0; i < kept->size; i++)
-        if (sums[i] > best) {
-            best = sums[i];
-            u = i;
-        }
+    double best, near;
+    int64_t u = best_of(sums, kept->size, &best), tries = 0, bad, least;
     *out->vertex = u;
     *out->value = best;
     if (u < 0) return 0;
@@ -69,6 +75,23 @@ static int prove_one(walk_t *w, kept_t *kept, const double *sums, const proof_t 
         least = bad;
         if (proved) return 1;
     }
+    return 0;
+}
+
+/* The best kept vertex of each of r pairs of an opening and a point, a row of states, and its value. -1 without memory. */
+int64_t cobre_best(
+    const form_t *f, const kept_t *kept, int64_t points, const double *states, int64_t count, const int64_t *openings,
+    const int64_t *point, int64_t *vertex, double *value
+) {
+    int64_t size = kept->size;
+    double *tilt = malloc((size_t)((points + 1) * size + 1) * sizeof(double));
+    if (tilt == NULL) return -1;
+    tilt_all(f, kept, points, states, tilt);
+    for (int64_t r = 0; r < count; r++) {
+        add_up(kept->levels + openings[r] * kept->room, tilt + point[r] * size, size, tilt + points * size);
+        vertex[r] = best_of(tilt + points * size, size, value + r);
+    }
+    free(tilt);
     return 0;
 }
 

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from cobre.sddp.found import Found
 from cobre.sddp.hot_solves import Starts, solve_each
-from cobre.sddp.kernel import OPTIMAL, SAME, Proofs, SmallLP, Walked, Walks, kernel_is_there
+from cobre.sddp.kernel import OPTIMAL, SAME, KernelLP, Proofs, Walked, Walks, kernel_is_there
+from cobre.sddp.kernel_vertices import MOST_PIVOTS, KernelVertices, Passes
 from cobre.sddp.model import Share, StageModel
 from cobre.sddp.risk import Expectation, FloatArray
-from cobre.sddp.small_vertices import MOST_PIVOTS, Passes, SmallVertices
 from cobre.sddp.template import Template
 from cobre.sddp.vertices import NONE, Vertices
 
@@ -98,8 +98,11 @@ class Reuse:
         self._first: Bases | None = None
         template = stage.lp.template()
         self._watched, self._watched_scale = template.watched, template.watched_scale
-        self.small = SmallLP(stage.lp) if is_small(template) else None
-        self.vertices = Vertices(stage.lp, most) if self.small is None else SmallVertices(stage.lp, self.small, most)
+        kernel = KernelLP(stage.lp) if kernel_is_there() else None
+        self.small = kernel if is_small(template) else None
+        self.vertices = Vertices(stage.lp, most)
+        if kernel is not None:
+            self.vertices = KernelVertices(stage.lp, kernel, most, proves=self.small is not None)
         self.picks: int | None = None
         self.risen, self.solved = 0.0, 0
 
@@ -131,7 +134,7 @@ class Reuse:
 
         scenarios: (M,) whose they are, for errors. Raises SolverError when a solve fails whatever is tried.
         """
-        if isinstance(self.vertices, SmallVertices):
+        if self.small is not None and isinstance(self.vertices, KernelVertices):
             began = perf_counter()
             totals = self.vertices.follow(self.pool, passes, t)
             if totals is not None:
@@ -155,7 +158,7 @@ class Reuse:
         answered exactly. Raises SolverError when a solve fails whatever is tried.
         """
         openings, points = share.openings, share.points
-        if self.picks is None and isinstance(self.vertices, SmallVertices):
+        if self.picks is None and self.small is not None and isinstance(self.vertices, KernelVertices):
             began = perf_counter()
             quickly = self.vertices.answer(self.pool, share, states)
             if quickly is not None:
@@ -176,12 +179,12 @@ class Reuse:
         return Answers(told, self.vertices.name(found, left, openings, points, states, told))
 
     def concludes_at_once(self) -> bool:
-        """Whether ``SmallVertices.conclude`` can do what follows on answers of this iteration."""
+        """Whether ``KernelVertices.conclude`` can do what follows on answers of this iteration."""
         exact, neutral = self.picks is None, isinstance(self.stage.stage.risk, Expectation)
-        return exact and neutral and isinstance(self.vertices, SmallVertices)
+        return exact and neutral and isinstance(self.vertices, KernelVertices)
 
     def _best(self, openings: IntArray, points: IntArray, states: FloatArray) -> Proofs:
-        if isinstance(self.vertices, SmallVertices):
+        if self.small is not None and isinstance(self.vertices, KernelVertices):
             began = perf_counter()
             proofs = self.vertices.prove(self.pool, states, openings, points)
             self.lp.statistics.count_reuse(perf_counter() - began, reused=proofs.count)

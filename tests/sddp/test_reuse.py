@@ -10,7 +10,8 @@ import pytest
 
 from cobre.sddp import reuse
 from cobre.sddp.contracts import SERIAL, Shuffled
-from cobre.sddp.kernel import LOST, OPTIMAL, SAME, SmallLP, Walks, kernel_is_there
+from cobre.sddp.kernel import LOST, OPTIMAL, SAME, KernelLP, Walks, kernel_is_there
+from cobre.sddp.kernel_vertices import Passes
 from cobre.sddp.lp import StageLP
 from cobre.sddp.model import Model
 from cobre.sddp.problem import Problem
@@ -18,7 +19,6 @@ from cobre.sddp.reuse import Pairs, Reuse
 from cobre.sddp.reusing import Exactness
 from cobre.sddp.risk import CVaR, FloatArray
 from cobre.sddp.settings import CutSelection, Dynamic, Enumerated, Level1, Sampled, SolverProfile, TrainingSettings
-from cobre.sddp.small_vertices import Passes
 from cobre.sddp.state import TrainingState
 from cobre.sddp.stopping import BoundStalling, IterationLimit
 from cobre.sddp.training import train
@@ -271,9 +271,9 @@ def test_the_kernel_gives_up_what_has_no_solution_and_bases_that_are_none() -> N
 def test_what_the_kernel_loses_highs_solves(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = cascade(openings=6)
     expected = train(problem, SETTINGS)
-    real = SmallLP.walk
+    real = KernelLP.walk
 
-    def walk(self: SmallLP, *arguments: object) -> object:
+    def walk(self: KernelLP, *arguments: object) -> object:
         found = real(self, *arguments)  # type: ignore[arg-type]
         found.outcome[::2] = LOST
         found.outcome[np.isin(found.same, np.arange(0, found.same.size, 2))] = LOST
@@ -281,7 +281,7 @@ def test_what_the_kernel_loses_highs_solves(monkeypatch: pytest.MonkeyPatch) -> 
         found.totals[:4] = np.bincount(found.outcome, minlength=4)
         return found
 
-    monkeypatch.setattr(SmallLP, "walk", walk)
+    monkeypatch.setattr(KernelLP, "walk", walk)
     found = train(problem, SETTINGS)
     assert found.lower_bounds[0] == pytest.approx(expected.lower_bounds[0], rel=1e-10)
     assert found.lower_bounds[-1] == pytest.approx(expected.lower_bounds[-1], rel=1e-3)

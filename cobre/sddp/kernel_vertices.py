@@ -1,7 +1,8 @@
-"""Kept vertices of a LP that is small enough for the compiled kernel: all that is done to them in bulk is done there.
+"""Kept vertices where the compiled kernel is there: all that is done to them in bulk is done in it.
 
 The arrays and the bits are those of ``cobre.sddp.vertices``, which says what each step is; what numpy needs some two
-hundred calls for, half a millisecond at each stage of each pass, are six here. What proves a basis optimal is kept too.
+hundred calls for, half a millisecond at each stage of each pass, are a few here. Where the stage's LP is small enough
+for the kernel to solve, what proves a basis optimal is kept too.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from numpy.typing import NDArray
 
 from cobre.sddp.cuts import CutPool
 from cobre.sddp.found import Found
-from cobre.sddp.kernel import NOTHING, Conclusion, Kept, Proofs, SmallLP, Visit, address, where
+from cobre.sddp.kernel import NOTHING, Conclusion, Kept, KernelLP, Proofs, Visit, address, where
 from cobre.sddp.lp import StageLP
 from cobre.sddp.model import Share
 from cobre.sddp.risk import FloatArray
 from cobre.sddp.vertices import Vertices
 
-__all__ = ["MOST_PIVOTS", "Passes", "SmallVertices"]
+__all__ = ["MOST_PIVOTS", "Passes", "KernelVertices"]
 
 IntArray = NDArray[np.int64]
 _FIRST = 64  # records that there is space for at first
@@ -46,19 +47,20 @@ class Passes:
         return openings + row, states + every * t, costs + row, states + every * (t + 1)
 
 
-class SmallVertices(Vertices):
-    """``Vertices`` with a record each, filled in by the kernel when it is first asked for: the W basic variables as
-    affine functions of the K moving right-hand sides, their bounds, and where the watched columns are (``record_t`` in
-    kernel_kept.h). As long as every basic variable lies within its bounds and no cut is violated, a basis that is dual
-    feasible is optimal (Vanderbei, Linear Programming, chapter 6).
+class KernelVertices(Vertices):
+    """``Vertices``; where the kernel proves, with a record each, filled in when it is first asked for.
+
+    A record has the W basic variables as affine functions of the K moving right-hand sides, their bounds, and where the
+    watched columns are (``record_t`` in kernel_kept.h). As long as every basic variable lies within its bounds and no
+    cut is violated, a basis that is dual feasible is optimal (Vanderbei, Linear Programming, chapter 6).
 
     record: (room,) addresses, 0 where there is none. Records stand in blocks, are never moved and are used again.
     """
 
-    def __init__(self, lp: StageLP, small: SmallLP, limit: int) -> None:
+    def __init__(self, lp: StageLP, kernel: KernelLP, limit: int, *, proves: bool) -> None:
         super().__init__(lp, limit)
-        self._small = small
-        self._record_size = small.wide * (3 + small.moving) + 2 * (small.states + 1)
+        self._kernel, self._proves = kernel, proves
+        self._record_size = kernel.wide * (3 + kernel.moving) + 2 * (kernel.states + 1)
         self._blocks: list[FloatArray] = []
         self._records = 0
         self.record = np.zeros(self.last_used.size, np.int64)
@@ -67,13 +69,14 @@ class SmallVertices(Vertices):
         self._share: Share | None = None
         self._pairs: tuple[int, ...] = ()
         self._table = Kept()
-        self._visit = Visit(form=small.at, kept=where(self._table), most=MOST_PIVOTS)
-        if small.slack_start is not None:
-            status, tight = small.slack_start
+        self._visit = Visit(form=kernel.at, kept=where(self._table), most=MOST_PIVOTS)
+        if kernel.slack_start is not None:
+            status, tight = kernel.slack_start
             self._visit.start_status, self._visit.start_tight = address(status), address(tight)
         self._means = np.empty(1)
         self._conclusion = Conclusion(visit=where(self._visit), mean=address(self._means))
-        self._add_records(_FIRST)
+        if proves:
+            self._add_records(_FIRST)
         self._moved()
 
     def follow(self, pool: CutPool, passes: Passes, t: int) -> list[int] | None:
@@ -104,11 +107,11 @@ class SmallVertices(Vertices):
         return None if found is None else (told, packed[:found], visit.totals[:])
 
     def _ask(self, name: str, pool: CutPool) -> int | None:
-        visit, small = self._visit, self._small
-        if not self.size and small.slack_start is None:
+        visit, kernel = self._visit, self._kernel
+        if not self.size and kernel.slack_start is None:
             return None
-        visit.pool = where(small.shown(pool))
-        found = small.visit(name, visit)
+        visit.pool = where(kernel.shown(pool))
+        found = kernel.visit(name, visit)
         return None if found == NOTHING else found
 
     def conclude(
@@ -119,52 +122,58 @@ class SmallVertices(Vertices):
         turn: IntArray,
         pool: CutPool,
         iteration: int,
-        into: tuple[SmallLP, CutPool] | None,
+        into: tuple[KernelLP, CutPool] | None,
     ) -> FloatArray:
         """``keep``, ``outcomes``, and ``average`` with the openings' probabilities: values (P,) at states (P, S).
 
         into: the pool of cuts, and the LP that it belongs to, that gets a cut at each of them.
         """
-        count, small, visit = states.shape[0], self._small, self._visit
+        count, kernel, visit = states.shape[0], self._kernel, self._visit
         self._make_room(self.size + packed.shape[0])
         if self._means.size < count:
             self._means = np.empty(count)
             self._conclusion.mean = address(self._means)
-        visit.points, visit.states, visit.pool = count, address(states), where(small.shown(pool))
+        visit.points, visit.states, visit.pool = count, address(states), where(kernel.shown(pool))
         end = self._conclusion
         end.told, end.stride, end.packed, end.new = address(told), told.shape[1], address(packed), packed.shape[0]
         end.turn, end.iteration, end.into = address(turn), iteration, None
         if into is not None:
             into[1].make_room(count)
             end.into = where(into[0].shown(into[1]))
-        self.size = small.visit("cobre_conclude", end)
+        self.size = kernel.visit("cobre_conclude", end)
         if into is not None:
             into[1].size += count
         return self._means[:count].copy()
 
     def prove(self, pool: CutPool, states: FloatArray, openings: IntArray, points: IntArray) -> Proofs:
         """The best vertex of each of r pairs of an opening (r,) and a row (r,) of ``states`` (P, S)."""
-        return self._small.prove(pool, self._table, states, openings, points)
+        return self._kernel.prove(pool, self._table, states, openings, points)
+
+    def best(self, openings: IntArray, points: IntArray, states: FloatArray) -> tuple[IntArray, FloatArray]:
+        found, value = np.empty(openings.size, np.int64), np.empty(openings.size)
+        given = states.shape[0], np.ascontiguousarray(states), openings.size, openings, points
+        self._kernel.call("best", self._table, *given, found, value)
+        return found, value
 
     def outcomes(self, places: IntArray, states: FloatArray, pool: CutPool, iteration: int) -> FloatArray:
         values = np.empty(places.shape)
-        shown = self._small.shown(pool)
-        self._small.call("outcomes", shown, self._table, states.shape[0], states, places, iteration, values)
+        shown = self._kernel.shown(pool)
+        self._kernel.call("outcomes", shown, self._table, states.shape[0], states, places, iteration, values)
         return values
 
     def average(self, places: IntArray, values: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
         points, openings = places.shape
-        mean, slopes = np.empty(points), np.empty((points, self._small.states))
+        mean, slopes = np.empty(points), np.empty((points, self._kernel.states))
         every = 0 if weights.shape[0] == 1 else openings
-        self._small.call("average", self._table, points, places, values, weights, every, mean, slopes)
+        self._kernel.call("average", self._table, points, places, values, weights, every, mean, slopes)
         return mean, slopes
 
     def name(
         self, found: Found, left: IntArray, openings: IntArray, points: IntArray, states: FloatArray, told: FloatArray
     ) -> FloatArray:
         packed = np.empty((left.size, self._ends[-1]))
-        fresh = self._small.call(
-            "name", self._table, left.size, left, openings, points, states, self._small.solved(found), told,
+        fresh = self._kernel.call(
+            "name", self._table, left.size, left, openings, points, states, self._kernel.solved(found), told,
             told.shape[1], packed,
         )  # fmt: skip
         return packed[:fresh]
@@ -172,7 +181,7 @@ class SmallVertices(Vertices):
     def keep(self, told: FloatArray, packed: FloatArray, turn: IntArray, points: int, iteration: int) -> IntArray:
         self._make_room(self.size + packed.shape[0])
         places = np.empty((points, turn.size), np.int64)
-        self.size = self._small.call(
+        self.size = self._kernel.call(
             "keep", self._table, points, told, told.shape[1], packed.shape[0], packed, turn, iteration, places
         )
         return places
@@ -186,7 +195,7 @@ class SmallVertices(Vertices):
             self.bucket = np.empty(2 * room, np.int64)
             self._moved()
             self._index()
-        if needed > self._records:
+        if self._proves and needed > self._records:
             self._add_records(max(self._records, needed - self._records))
 
     def _add_records(self, count: int) -> None:
@@ -217,7 +226,7 @@ class SmallVertices(Vertices):
 
     def _index(self) -> None:
         self._moved()
-        self._small.call("index", self._table)
+        self._kernel.call("index", self._table)
 
     def _moved(self) -> None:
         """The arrays are elsewhere."""
