@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,26 +57,33 @@ class Share:
 
     @classmethod
     def of(cls, order: IntArray, starts: list[int], points: int, mine: Sequence[int]) -> Share:
-        count = len(starts)
-        begins = np.tile(np.array(starts, np.int64), points)
-        sizes = np.tile(np.diff(starts, append=order.size), points)
-        own = np.array(mine, np.int64)
-        ends = np.cumsum(sizes[own])
-        places = np.arange(sizes[own].sum()) + np.repeat(begins[own] - ends + sizes[own], sizes[own])
-        return cls(
-            starts=starts,
-            openings=order.take(places),
-            points=np.repeat(own // count, sizes[own]),
-            own_units=np.repeat(own, sizes[own]),
-            ends=ends,
-            blocks=[starts[unit % count] for unit in mine],
-            first=[unit < count for unit in mine],
-            rows=sizes,
-            firsts=(np.arange(sizes.size) < count).astype(np.int64),
-            units=np.repeat(np.arange(sizes.size), sizes),
-            every_opening=np.tile(np.arange(order.size), points),
-            every_point=np.repeat(np.arange(points), order.size),
-        )
+        places, rest = _laid_out(order.size, tuple(starts), points, tuple(mine))
+        return cls(starts=starts, openings=order.take(places), **rest)
+
+
+@lru_cache(maxsize=256)
+def _laid_out(
+    openings: int, starts: tuple[int, ...], points: int, mine: tuple[int, ...]
+) -> tuple[IntArray, dict[str, Any]]:
+    """Where each solve's opening stands in a stage's order, and all of a ``Share`` that is the same for every stage."""
+    count = len(starts)
+    begins = np.tile(np.array(starts, np.int64), points)
+    sizes = np.tile(np.diff(starts, append=openings), points)
+    own = np.array(mine, np.int64)
+    ends = np.cumsum(sizes[own])
+    places = np.arange(sizes[own].sum()) + np.repeat(begins[own] - ends + sizes[own], sizes[own])
+    return places, {
+        "points": np.repeat(own // count, sizes[own]),
+        "own_units": np.repeat(own, sizes[own]),
+        "ends": ends,
+        "blocks": [starts[unit % count] for unit in mine],
+        "first": [unit < count for unit in mine],
+        "rows": sizes,
+        "firsts": (np.arange(sizes.size) < count).astype(np.int64),
+        "units": np.repeat(np.arange(sizes.size), sizes),
+        "every_opening": np.tile(np.arange(openings), points),
+        "every_point": np.repeat(np.arange(points), openings),
+    }
 
 
 class StageModel:

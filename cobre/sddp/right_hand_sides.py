@@ -17,6 +17,7 @@ from cobre.sddp.risk import FloatArray
 __all__ = ["RightHandSides", "opening_order"]
 
 IntArray = NDArray[np.int64]
+_AT_ONCE = 1 << 20  # differences of openings that are held at once
 _Layer = tuple[IntArray, IntArray, FloatArray]
 
 
@@ -108,8 +109,11 @@ def opening_order(stage: Stage) -> IntArray:
     left = np.ones(noise.shape[0], bool)
     order = [0]
     left[0] = False
+    at_once = noise.size * noise.shape[0] <= _AT_ONCE
+    distances = np.square(noise - noise[:, np.newaxis]).sum(axis=2) if at_once else None
     while left.any():
-        distance = np.square(noise - noise[order[-1]]).sum(axis=1)
+        last = order[-1]
+        distance = np.square(noise - noise[last]).sum(axis=1) if distances is None else distances[last]
         distance[~left] = np.inf
         order.append(int(np.argmin(distance)))
         left[order[-1]] = False
