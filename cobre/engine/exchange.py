@@ -18,6 +18,7 @@ __all__ = ["CommExchange", "Watcher"]
 
 IntArray = NDArray[np.int64]
 _REMEMBERED = 64  # shapes of gatherings
+_PADDED = 1 << 14  # numbers of one rank, up to which a gathering may have empty rows
 
 
 class Watcher(Protocol):
@@ -47,6 +48,8 @@ class CommExchange:
         self._word = np.zeros(1)
         self._bounds: dict[int, IntArray] = {}  # units -> where each rank's begin, and their end
         self._plans: dict[object, _Plan] = {}
+        self._rows_of: dict[bytes, IntArray] = {}
+        self._even: dict[int, tuple[FloatArray, tuple[int, ...]]] = {}  # by size: what is sent, and the counts
 
     def assigned(self, units: int) -> Sequence[int]:
         """As even a share as there is; where some ranks get one more, rank 0, which has more to do, is the last."""
@@ -58,6 +61,31 @@ class CommExchange:
         return -(-units // self._communicator.size)
 
     def gather(self, *parts: Part) -> list[FloatArray]:
+        if len(parts) == 1:
+            return [self._gather_one(*parts[0])]
+        return self._gather_all(parts)
+
+    def _gather_one(self, mine: FloatArray, counts: IntArray) -> FloatArray:
+        """Few rows travel in places of one of few sizes: most counts come once, and sizes that a communicator does not
+        know yet cost it more than empty rows do."""
+        rows, width = self._rows(counts).tolist(), mine.shape[1]
+        held = _rounded(max(rows))
+        room = held * width
+        if room > _PADDED:
+            return self._gather_all([(mine, counts)])[0]
+        if room not in self._even:
+            self._even[room] = np.zeros(room), (room,) * len(rows)
+        send, even = self._even[room]
+        send[: mine.size] = mine.ravel()
+        began = self._enter()
+        try:
+            whole = self._communicator.allgatherv(send, even, copy=False)
+        finally:
+            self._leave(began)
+        table = whole.reshape(len(rows), held, width)
+        return np.concatenate([table[rank, :count] for rank, count in enumerate(rows)])
+
+    def _gather_all(self, parts: Sequence[Part]) -> list[FloatArray]:
         plan = self._plan(parts)
         send = parts[0][0].ravel() if len(parts) == 1 else np.concatenate([mine.ravel() for mine, _ in parts])
         began = self._enter()
@@ -119,8 +147,20 @@ class CommExchange:
 
     def _rows(self, counts: IntArray) -> IntArray:
         """How many rows each rank has, of units that have so many each."""
-        before = np.concatenate([[0], np.cumsum(counts)])
-        return np.diff(before[self._bounds_of(counts.size)])
+        key = counts.tobytes()
+        rows = self._rows_of.get(key)
+        if rows is None:
+            if len(self._rows_of) >= _REMEMBERED:
+                self._rows_of.clear()
+            before = np.concatenate([[0], np.cumsum(counts)])
+            rows = self._rows_of[key] = np.diff(before[self._bounds_of(counts.size)])
+        return rows
+
+
+def _rounded(count: int) -> int:
+    """The next of 1, 2, 3, 4, 6, 8, 12, 16, 24, ..."""
+    power = 1 << max(0, count - 1).bit_length()
+    return 3 * power // 4 if power >= 4 and count <= 3 * power // 4 else power
 
 
 @dataclass(frozen=True)
