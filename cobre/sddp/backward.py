@@ -32,7 +32,7 @@ def backward(
     for t in range(len(model.stages) - 1, 0, -1):
         exchange.reached("backward", iteration, t + 1)
         scenarios = distinct(trial_points[t])
-        states = trial_points[t][scenarios]
+        states = np.ascontiguousarray(trial_points[t][scenarios])
         added += _add_cuts(model.stages[t], model.stages[t - 1], states, scenarios, exchange, activity)
     return added
 
