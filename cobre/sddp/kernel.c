@@ -16,7 +16,7 @@ typedef struct {
     int64_t *left, lefts, counts[5];
 } batch_t;
 
-static char *lay_out_proofs(const form_t *f, int64_t count, batch_t *b, char *at) {
+static uintptr_t lay_out_proofs(const form_t *f, int64_t count, batch_t *b, uintptr_t at) {
     int64_t d = (int64_t)sizeof(double);
     b->proofs.sides = take(&at, count * f->k * d);
     b->proofs.vertex = take(&at, count * d);
@@ -28,7 +28,7 @@ static char *lay_out_proofs(const form_t *f, int64_t count, batch_t *b, char *at
     return at;
 }
 
-static char *lay_out_walked(const form_t *f, batch_t *b, char *at) {
+static uintptr_t lay_out_walked(const form_t *f, batch_t *b, uintptr_t at) {
     int64_t d = (int64_t)sizeof(double), count = b->lefts;
     b->walked.outcome = take(&at, count);
     b->walked.pivots = take(&at, count * d);
@@ -69,9 +69,9 @@ static int64_t prove_and_walk(visit_t *v, batch_t *b) {
     int from_kept = kept->size > 0;
     b->memory[1] = NULL;
     b->lefts = 0;
-    b->memory[0] = malloc((size_t)(lay_out_proofs(f, v->count, b, 0) - (char *)0) + 1);
+    b->memory[0] = malloc((size_t)lay_out_proofs(f, v->count, b, 0) + 1);
     if (b->memory[0] == NULL) return -1;
-    lay_out_proofs(f, v->count, b, b->memory[0]);
+    lay_out_proofs(f, v->count, b, (uintptr_t)b->memory[0]);
     v->totals[0] = cobre_prove(f, v->pool, kept, v->points, v->states, v->count, v->openings, v->point, &b->proofs);
     if (v->totals[0] < 0) return -1;
     for (int64_t r = 0; r < v->count; r++) {
@@ -79,9 +79,9 @@ static int64_t prove_and_walk(visit_t *v, batch_t *b) {
         b->left[b->lefts++] = r;
         if (!from_kept) b->proofs.vertex[r] = 0;
     }
-    b->memory[1] = malloc((size_t)(lay_out_walked(f, b, 0) - (char *)0) + 1);
+    b->memory[1] = malloc((size_t)lay_out_walked(f, b, 0) + 1);
     if (b->memory[1] == NULL) return -1;
-    lay_out_walked(f, b, b->memory[1]);
+    lay_out_walked(f, b, (uintptr_t)b->memory[1]);
     if (cobre_walk(
             f, v->pool, from_kept ? kept->status : v->start_status, from_kept ? kept->tight : v->start_tight, b->lefts,
             b->proofs.vertex, b->proofs.known, v->units, b->left, b->proofs.sides, v->most, &b->walked

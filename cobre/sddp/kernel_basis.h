@@ -88,13 +88,14 @@ typedef struct {
     int64_t *row_of, *used; /* wide, while a matrix is inverted */
 } walk_t;
 
-static void *take(char **at, int64_t bytes) {
-    void *found = *at;
-    *at += (bytes + 63) / 64 * 64;
-    return found;
+/* The next so many bytes of a block that begins somewhere, or at 0 to learn how many bytes it needs. */
+static void *take(uintptr_t *at, int64_t bytes) {
+    uintptr_t found = *at;
+    *at += (uintptr_t)((bytes + 63) / 64 * 64);
+    return (void *)found;
 }
 
-static char *lay_out(walk_t *w, const form_t *f, const pool_t *pool, char *at) {
+static uintptr_t lay_out(walk_t *w, const form_t *f, const pool_t *pool, uintptr_t at) {
     int64_t wide = f->wide, slots = f->s + 2, d = (int64_t)sizeof(double);
     w->f = f;
     w->pool = pool;
@@ -123,9 +124,9 @@ static char *lay_out(walk_t *w, const form_t *f, const pool_t *pool, char *at) {
 }
 
 static char *prepare(walk_t *w, const form_t *f, const pool_t *pool) {
-    char *memory = malloc((size_t)(lay_out(w, f, pool, 0) - (char *)0) + 64);
+    char *memory = malloc((size_t)lay_out(w, f, pool, 0) + 64);
     if (memory == NULL) return NULL;
-    lay_out(w, f, pool, (char *)(((uintptr_t)memory + 63) / 64 * 64));
+    lay_out(w, f, pool, ((uintptr_t)memory + 63) / 64 * 64);
     for (int64_t v = 0; v < f->n; v++) w->watched_of[v] = f->s + 1;
     for (int64_t j = 0; j <= f->s; j++) w->watched_of[f->watched[j]] = j;
     return memory;

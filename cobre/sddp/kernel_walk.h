@@ -12,7 +12,7 @@ typedef struct {
     double *z, *gain; /* OWN x wide, OWN x wide x k: basic variables, and what right-hand sides do to them */
 } own_t;
 
-static char *lay_out_own(own_t *own, const form_t *f, char *at) {
+static uintptr_t lay_out_own(own_t *own, const form_t *f, uintptr_t at) {
     int64_t d = (int64_t)sizeof(double);
     own->count = 0;
     own->pair = take(&at, OWN * d);
@@ -101,13 +101,13 @@ int64_t cobre_walk(
     int64_t m = f->m, n = f->n, s = f->s;
     walk_t w;
     own_t own;
-    char *memory = prepare(&w, f, pool), *others = malloc((size_t)(lay_out_own(&own, f, 0) - (char *)0));
+    char *memory = prepare(&w, f, pool), *others = malloc((size_t)lay_out_own(&own, f, 0));
     if (memory == NULL || others == NULL) {
         free(memory);
         free(others);
         return -1;
     }
-    lay_out_own(&own, f, others);
+    lay_out_own(&own, f, (uintptr_t)others);
     int64_t held = -1; /* the pair whose basis w holds */
     for (int64_t r = 0; r < count; r++) {
         const double *side = sides + rows[r] * f->k;
