@@ -221,7 +221,7 @@ def watched(communicator: Communicator) -> tuple[list[Any], float]:
 
 
 def gathered(communicator: Communicator, units: int) -> list[bytes]:
-    """Two parts in one step, of units with 0, 1, 2, 0, 1, 2 ... rows and with one."""
+    """Two parts in one step, of units with 0, 1, 2, 0, 1, 2 ... rows and with one; the first alone, also very wide."""
     exchange = CommExchange(communicator)
     mine = list(exchange.assigned(units))
     counts = np.arange(units) % 3
@@ -231,7 +231,11 @@ def gathered(communicator: Communicator, units: int) -> list[bytes]:
     assert exchange.most(units) >= len(mine)
     assert exchange.agree(float(communicator.rank + 3)) == 3.0
     assert exchange.total(np.array([2.0 * communicator.rank])).tolist() == [communicator.size * (communicator.size - 1)]
-    return [part.tobytes() for part in found]
+    alone = exchange.gather((rows, counts))[0]
+    wide = exchange.gather((np.repeat(rows, 9000, axis=1), counts))[0]
+    assert wide.shape == (alone.shape[0], 18000)
+    assert (wide == np.repeat(alone, 9000, axis=1)).all()
+    return [part.tobytes() for part in (*found, alone)]
 
 
 def stopping(communicator: Communicator) -> tuple[str, int]:

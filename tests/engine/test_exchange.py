@@ -18,7 +18,7 @@ def test_parts_stand_in_the_order_of_the_units(kind: str, size: int, rank_host: 
         for units in (0, 1, 5, 20):
             first = np.array([[unit, k] for unit in range(units) for k in range(unit % 3)], np.float64)
             second = np.arange(units, dtype=np.float64)
-            assert group.values(deeds.gathered, units) == [[first.tobytes(), second.tobytes()]] * size
+            assert group.values(deeds.gathered, units) == [[first.tobytes(), second.tobytes(), first.tobytes()]] * size
 
 
 @pytest.mark.parametrize("units", [0, 1, 4, 9])
