@@ -186,3 +186,9 @@ int64_t cobre_conclude(const conclusion_t *c) {
     free(places);
     return size;
 }
+
+/* What cobre/sddp/kernel.py takes structures to be: a kernel that was compiled from other sources is not to be called. */
+const int64_t cobre_sizes[7] = {
+    sizeof(form_t), sizeof(pool_t), sizeof(kept_t), sizeof(visit_t), sizeof(conclusion_t), sizeof(proof_t),
+    sizeof(walked_t),
+};

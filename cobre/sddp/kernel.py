@@ -11,7 +11,8 @@ not possible, HiGHS does all the work.
 from __future__ import annotations
 
 import ctypes
-from ctypes import Structure, addressof, byref, c_char, c_double, c_int64, c_void_p
+import logging
+from ctypes import Structure, addressof, byref, c_char, c_double, c_int64, c_void_p, sizeof
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -44,6 +45,8 @@ __all__ = [
     "kernel_is_there",
     "where",
 ]
+
+log = logging.getLogger(__name__)
 
 IntArray = NDArray[np.int64]
 StatusArray = NDArray[np.int8]
@@ -131,6 +134,12 @@ def _library() -> ctypes.CDLL | None:
     if not found:
         return None
     library = ctypes.CDLL(str(found[0]))
+    if not fits(library):
+        log.warning(
+            "%s was compiled from other sources than are here, so HiGHS solves everything; install cobre again",
+            found[0],
+        )
+        return None
     at, number = c_void_p, c_int64
     arguments = {
         "prove": [at, at, at, number, at, number, at, at, at],
@@ -149,6 +158,15 @@ def _library() -> ctypes.CDLL | None:
         function = getattr(library, f"cobre_{name}")
         function.restype, function.argtypes = c_int64, types
     return library
+
+
+def fits(library: ctypes.CDLL) -> bool:
+    """Whether a library has the structures that are declared here."""
+    declared = [sizeof(part) for part in (_Form, ShownPool, Kept, Visit, Conclusion, _Proofs, _Walked)]
+    try:
+        return list((c_int64 * len(declared)).in_dll(library, "cobre_sizes")) == declared
+    except ValueError:  # it has none to tell
+        return False
 
 
 def address(array: NDArray[Any]) -> int:

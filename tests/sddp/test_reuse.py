@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import pickle
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from cobre.sddp import reuse
+from cobre.sddp import kernel, reuse
 from cobre.sddp.contracts import SERIAL, Shuffled
 from cobre.sddp.kernel import LOST, OPTIMAL, SAME, KernelLP, Walks, kernel_is_there
 from cobre.sddp.kernel_vertices import Passes
@@ -154,6 +155,18 @@ def test_the_kernel_solves_what_highs_solves() -> None:
         + states[points] @ found.vertices.slopes[:, : found.vertices.size]
     )
     assert (every <= batch.values[:, np.newaxis] + 1e-9 * np.abs(batch.values[:, np.newaxis])).all()
+
+
+@needs_kernel
+def test_a_kernel_of_other_sources_is_not_called(caplog: pytest.LogCaptureFixture) -> None:
+    library = kernel._library()
+    assert library is not None
+    assert kernel.fits(library)
+    assert not kernel.fits(ctypes.CDLL(None)), "it has no sizes"
+    with pytest.MonkeyPatch.context() as patch, caplog.at_level("WARNING"):
+        patch.setattr(kernel, "fits", lambda library: False)
+        assert kernel._library.__wrapped__() is None
+    assert "install cobre again" in caplog.text
 
 
 @needs_kernel
