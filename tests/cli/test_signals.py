@@ -16,7 +16,7 @@ from tests.cli.commands import Outcome, finish, start, wait_for
 from tests.hydro.cases import case_files, write_case
 
 ENDLESS = ("--set", 'training.stopping_rules=[{"type": "iteration_limit", "limit": 100000000}]')
-LONG_ITERATIONS = ("--set", "training.selection.forward_passes=3000")
+LONG_ITERATIONS = ("--set", "training.selection.forward_passes=3000", "--set", "training.dual_reuse.mode=off")
 MANY_SCENARIOS = ("--set", 'simulation.selection={"method": "sampled", "num_scenarios": 2000000}')
 
 
