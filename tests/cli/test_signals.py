@@ -6,13 +6,14 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import cobre
 from cobre.cli.interrupt import Interrupts
-from tests.cli.commands import Outcome, finish, start, wait_for
+from tests.cli.commands import Outcome, environment, finish, start, wait_for
 from tests.hydro.cases import case_files, write_case
 
 ENDLESS = ("--set", 'training.stopping_rules=[{"type": "iteration_limit", "limit": 100000000}]')
@@ -73,6 +74,19 @@ def test_the_second_interrupt_ends_at_once(case: Path, tmp_path: Path) -> None:
     read += wait_for(process, "stopping after")
     process.send_signal(signal.SIGINT)
     aborted(process, out, read)
+
+
+def test_an_interrupt_within_the_execution_of_a_text_ends_with_the_code_too(tmp_path: Path) -> None:
+    """As where it falls into the making of a dataclass by a late import."""
+    (tmp_path / "interrupted.py").write_text(
+        "import sys\nfrom cobre.cli import app, main\n"
+        "def call(arguments):\n"
+        "    try:\n        exec('raise KeyboardInterrupt')\n"
+        "    except KeyboardInterrupt:\n        return 130\n"
+        "app.call = call\nsys.exit(main())\n"
+    )
+    ended = subprocess.run([sys.executable, "-m", "interrupted"], cwd=tmp_path, env=environment(), check=False)
+    assert ended.returncode == 130
 
 
 def test_a_second_sigterm_asks_for_nothing_new(case: Path, tmp_path: Path) -> None:

@@ -323,7 +323,8 @@ def test_an_interrupted_run_goes_on_in_its_folder_or_in_another(problem: Problem
     with pytest.raises(RuntimeError):
         cobre.train(problem, given, fail, output_directory=run)
     assert [path.name for path in run.iterdir()] == ["checkpoints"]
-    assert 1 <= checkpoint_writer.iteration_of(find(run)) <= 4, "as late as writing lets them be"
+    taken = checkpoint_writer.iteration_of(find(run))
+    assert 1 <= taken <= 4, "as late as writing lets them be"
     with pytest.raises(IOError, match="resume that run") as caught:
         cobre.train(problem, given, output_directory=run)
     assert caught.value.kind == "OutputExists"
@@ -341,7 +342,7 @@ def test_an_interrupted_run_goes_on_in_its_folder_or_in_another(problem: Problem
     assert bits_of(whole) == bits_of(here) == bits_of(elsewhere)
     for file in sorted((tmp_path / "whole" / "policy" / "cuts").iterdir()):
         assert file.read_bytes() == (run / "policy" / "cuts" / file.name).read_bytes()
-    assert 4 < checkpoint_writer.iteration_of(find(run)) < 9
+    assert taken <= checkpoint_writer.iteration_of(find(run)) < 9, "the same where writing took as long as the rest"
     with pytest.raises(IOError, match="already holds"):
         cobre.train(problem, given, resume=run)
 
