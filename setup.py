@@ -8,7 +8,8 @@ setup(
             "cobre.sddp._kernel",
             ["cobre/sddp/kernel.c"],
             depends=[
-                f"cobre/sddp/kernel_{part}.h" for part in ("basis", "kept", "pivots", "prove", "vertices", "walk")
+                f"cobre/sddp/kernel_{part}.h"
+                for part in ("basis", "kept", "pivots", "prove", "sweep", "vertices", "visit", "walk")
             ],
             # bits must not depend on whether a product and a sum become one instruction
             extra_compile_args=["-O3", "-ffp-contract=off"],

@@ -43,6 +43,7 @@ class CommExchange:
     def __init__(self, communicator: Communicator, watcher: Watcher | None = None) -> None:
         self._communicator, self._watcher = communicator, watcher
         self.leads = communicator.is_leader
+        self.place = communicator.rank, communicator.size
         self.seconds = 0.0
         """Inside collectives so far: passing data, and waiting for slower ranks."""
         self._word = np.zeros(1)
@@ -50,6 +51,7 @@ class CommExchange:
         self._plans: dict[object, _Plan] = {}
         self._rows_of: dict[bytes, IntArray] = {}
         self._even: dict[int, tuple[FloatArray, tuple[int, ...]]] = {}  # by size: what is sent, and the counts
+        self._counts: dict[int, tuple[int, ...]] = {}  # by size: the same tuple each time is known at a glance
 
     def assigned(self, units: int) -> Sequence[int]:
         """As even a share as there is; where some ranks get one more, rank 0, which has more to do, is the last."""
@@ -108,6 +110,16 @@ class CommExchange:
             rows = np.array([self._rows(counts) for _, counts in parts])  # (parts, ranks)
             plan = self._plans[key] = _Plan.of(rows, [mine.shape[1] for mine, _ in parts])
         return plan
+
+    def swap(self, mine: FloatArray) -> FloatArray:
+        counts = self._counts.get(mine.size)
+        if counts is None:
+            counts = self._counts[mine.size] = (mine.size,) * self.place[1]
+        began = self._enter()
+        try:
+            return self._communicator.allgatherv(mine, counts, copy=False)
+        finally:
+            self._leave(began)
 
     def agree(self, value: float) -> float:
         self._word[0] = value

@@ -40,6 +40,11 @@ class Exchange(Protocol):
     def alone(self) -> bool:
         """Whether this rank computes all units, in their order: then what it brings to a gathering is what it gets."""
 
+    @property
+    def place(self) -> tuple[int, int] | None:
+        """This rank and the number of ranks, where of u units rank n has u n // size to u (n + 1) // size - 1, rising;
+        None where they are shared out in any other way."""
+
     def assigned(self, units: int) -> Sequence[int]:
         """The units, of 0..units-1, that this rank computes, in the order in which it does so."""
 
@@ -48,6 +53,9 @@ class Exchange(Protocol):
 
     def gather(self, *parts: Part) -> list[FloatArray]:
         """Everybody's rows of each part, in the order of the units, the same on all ranks; all parts in one step."""
+
+    def swap(self, mine: FloatArray) -> FloatArray:
+        """Everybody's (n,), rank after rank (size n,), n being the same on all ranks; read it before the next call."""
 
     def agree(self, value: float) -> float:
         """Rank 0's value, on all ranks."""
@@ -63,6 +71,7 @@ class Serial:
     """One rank that computes everything."""
 
     leads = alone = True
+    place: tuple[int, int] | None = (0, 1)
 
     def assigned(self, units: int) -> Sequence[int]:
         return range(units)
@@ -72,6 +81,9 @@ class Serial:
 
     def gather(self, *parts: Part) -> list[FloatArray]:
         return [mine for mine, _ in parts]
+
+    def swap(self, mine: FloatArray) -> FloatArray:
+        return mine
 
     def agree(self, value: float) -> float:
         return value
@@ -86,7 +98,7 @@ class Serial:
 class Shuffled(Serial):
     """One rank that computes its units in an order drawn anew each time: nothing in a result may change by it."""
 
-    alone = False
+    alone, place = False, None
 
     def __init__(self, seed: int) -> None:
         self._random = np.random.default_rng(seed)

@@ -12,6 +12,7 @@ from cobre.sddp.kernel_vertices import Passes
 from cobre.sddp.model import Model, StageModel
 from cobre.sddp.problem import Problem
 from cobre.sddp.risk import FloatArray
+from cobre.sddp.sweep import Sweep
 
 __all__ = ["Trajectories", "enumerated_forward", "exact_cost", "sampled_forward"]
 
@@ -31,11 +32,31 @@ class Trajectories:
     stage_costs: list[FloatArray]
 
 
-def sampled_forward(model: Model, paths: IntArray, exchange: Exchange, activity: float | None = None) -> Trajectories:
-    """Follow the openings ``paths`` (M, T). A pass is a chain of units of one solve, which needs nobody else's."""
+def sampled_forward(
+    model: Model, paths: IntArray, exchange: Exchange, activity: float | None = None, sweep: Sweep | None = None
+) -> Trajectories:
+    """Follow the openings ``paths`` (M, T). A pass is a chain of units of one solve, which needs nobody else's.
+
+    sweep: takes them through all stages at once.
+    """
     count, initial = paths.shape[0], model.problem.initial_state
     mine = np.asarray(list(exchange.assigned(count)), np.int64)
     passes = Passes(paths[mine].T, initial)
+    if sweep is not None:
+        sweep.forward(passes, mine)
+    else:
+        _stage_by_stage(model, passes, mine, exchange, activity)
+    if exchange.alone:
+        return Trajectories(list(passes.states[:-1]), list(passes.costs))
+    found = np.concatenate([passes.costs[:, :, np.newaxis], passes.states[1:]], axis=2)
+    row = found.transpose(1, 0, 2).reshape(mine.size, len(model.stages) * (1 + initial.size))
+    gathered = exchange.gather((row, np.ones(count, np.int64)))[0]
+    whole = np.ascontiguousarray(gathered.reshape(count, len(model.stages), -1).transpose(1, 0, 2))
+    states = [np.repeat(initial[np.newaxis], count, axis=0), *(after[:, 1:] for after in whole[:-1])]
+    return Trajectories(states, [after[:, 0] for after in whole])
+
+
+def _stage_by_stage(model: Model, passes: Passes, mine: IntArray, exchange: Exchange, activity: float | None) -> None:
     times: list[FloatArray] = []
     for t, stage in enumerate(model.stages):
         exchange.reached("forward", stage.iteration, t + 1)
@@ -48,16 +69,10 @@ def sampled_forward(model: Model, paths: IntArray, exchange: Exchange, activity:
         passes.states[t + 1] = stage.clip(batch.states)
         if activity is not None:
             times.append(stage.activity(batch.active))
-    found = np.concatenate([passes.costs[:, :, np.newaxis], passes.states[1:]], axis=2)
-    row = found.transpose(1, 0, 2).reshape(mine.size, len(model.stages) * (1 + initial.size))
-    gathered = exchange.gather((row, np.ones(count, np.int64)))[0]
     if activity is not None:
         ends = np.cumsum([part.size for part in times])[:-1]
         for stage, part in zip(model.stages, np.split(exchange.total(np.concatenate(times)), ends), strict=True):
             stage.note_activity(part)
-    whole = np.ascontiguousarray(gathered.reshape(count, len(model.stages), -1).transpose(1, 0, 2))
-    states = [np.repeat(initial[np.newaxis], count, axis=0), *(after[:, 1:] for after in whole[:-1])]
-    return Trajectories(states, [after[:, 0] for after in whole])
 
 
 def enumerated_forward(model: Model, exchange: Exchange, activity: float | None = None) -> Trajectories:

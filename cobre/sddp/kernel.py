@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
-from ctypes import Structure, addressof, byref, c_char, c_double, c_int64, c_void_p, sizeof
+from ctypes import Structure, byref, c_int64, c_void_p
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,6 +24,18 @@ from numpy.typing import NDArray
 from cobre.sddp.cuts import CutPool
 from cobre.sddp.found import Found
 from cobre.sddp.highs import BASIC, LOWER, UPPER, ZERO
+from cobre.sddp.kernel_structures import (
+    SIZES,
+    SOLVED,
+    WALKED,
+    Form,
+    Kept,
+    ProofsAt,
+    ShownPool,
+    WalkedAt,
+    address,
+    where,
+)
 from cobre.sddp.lp import StageLP
 from cobre.sddp.risk import FloatArray
 from cobre.sddp.template import Template
@@ -33,17 +45,11 @@ __all__ = [
     "OPTIMAL",
     "SAME",
     "Bases",
-    "Conclusion",
-    "Kept",
-    "Proofs",
-    "ShownPool",
     "KernelLP",
-    "Visit",
+    "Proofs",
     "Walked",
     "Walks",
-    "address",
     "kernel_is_there",
-    "where",
 ]
 
 log = logging.getLogger(__name__)
@@ -55,77 +61,6 @@ Bases = tuple[StatusArray, IntArray]
 OPTIMAL, BOUND, LOST, SAME = 0, 1, 2, 3  # outcomes of a walk
 _NO_MEMORY = "no memory for the small LPs of a stage"
 NOTHING = -2  # instead of what was found, where a pair was lost
-
-
-class _Form(Structure):
-    _fields_ = [
-        *((name, c_int64) for name in ("m", "n", "s", "k", "wide", "vars")),
-        *(
-            (name, c_void_p)
-            for name in ("by_column", "by_column_row", "by_column_value", "lower", "upper", "cost", "rhs")
-        ),
-        *((name, c_void_p) for name in ("moving", "watched", "cut_scale", "watched_scale")),
-        *((name, c_double) for name in ("intercept_scale", "cost_scale")),
-        *((name, c_int64) for name in ("openings", "r")),
-        *((name, c_void_p) for name in ("openings_sides", "noise", "noise_rows", "dual_scale", "incoming_cost")),
-        *((name, c_void_p) for name in ("by_side", "by_side_state", "by_side_value")),
-        *((name, c_void_p) for name in ("by_state", "by_state_row", "by_state_value", "probability", "least", "most")),
-        ("discount", c_double),
-    ]
-
-
-_POOL = ("slopes", "by_state", "intercepts", "shown", "times_active", "last_active", "iterations", "active")
-
-
-class ShownPool(Structure):
-    """Cuts as the kernel sees them (``pool_t``)."""
-
-    _fields_ = [("size", c_int64), ("room", c_int64), *((name, c_void_p) for name in _POOL)]
-
-
-class Kept(Structure):
-    """Kept vertices as the kernel sees them (``kept_t``)."""
-
-    ARRAYS = ("levels", "slopes", "status", "tight", "last_used", "record", "spares", "bucket")
-    _fields_ = [
-        *((name, c_int64) for name in ("size", "room", "spare", "buckets")),
-        *((name, c_void_p) for name in ARRAYS),
-    ]
-
-
-class Visit(Structure):
-    """A stage's pairs (``visit_t``)."""
-
-    _fields_ = [
-        *((name, c_void_p) for name in ("form", "pool", "kept", "start_status", "start_tight")),
-        *((name, c_int64) for name in ("points", "count", "most")),
-        *((name, c_void_p) for name in ("states", "openings", "point", "units", "first", "second")),
-        ("totals", c_int64 * 4),
-    ]
-
-
-class Conclusion(Structure):
-    """What they came to (``conclusion_t``)."""
-
-    _fields_ = [
-        ("visit", c_void_p), ("told", c_void_p), ("stride", c_int64), ("new", c_int64), ("packed", c_void_p),
-        ("turn", c_void_p), ("iteration", c_int64), ("mean", c_void_p), ("into", c_void_p),
-    ]  # fmt: skip
-
-
-_PROOFS = ("sides", "vertices", "values", "known", "proved", "outgoing")
-
-
-class _Proofs(Structure):
-    _fields_ = [(name, c_void_p) for name in _PROOFS]
-
-
-_WALKED = ("outcome", "pivots", "same", "objective", "outgoing", "duals", "status", "tight", "totals")
-_SOLVED = ("same", "objective", "duals", "status", "tight")
-
-
-class _Walked(Structure):
-    _fields_ = [(name, c_void_p) for name in _WALKED]
 
 
 @cache
@@ -147,6 +82,8 @@ def _library() -> ctypes.CDLL | None:
         "answer": [at],
         "follow": [at],
         "conclude": [at],
+        "forward": [at],
+        "backward": [at],
         "name": [at, at, number, *[at] * 6, number, at],
         "keep": [at, at, number, at, number, number, at, at, number, at],
         "outcomes": [at, at, at, number, at, at, number, at],
@@ -162,24 +99,10 @@ def _library() -> ctypes.CDLL | None:
 
 def fits(library: ctypes.CDLL) -> bool:
     """Whether a library has the structures that are declared here."""
-    declared = [sizeof(part) for part in (_Form, ShownPool, Kept, Visit, Conclusion, _Proofs, _Walked)]
     try:
-        return list((c_int64 * len(declared)).in_dll(library, "cobre_sizes")) == declared
+        return tuple((c_int64 * len(SIZES)).in_dll(library, "cobre_sizes")) == SIZES
     except ValueError:  # it has none to tell
         return False
-
-
-def address(array: NDArray[Any]) -> int:
-    """Of its first number, which others must follow in order; in a quarter of the time of ``array.ctypes.data``."""
-    assert array.flags.c_contiguous
-    if array.size and array.flags.writeable:
-        return addressof(c_char.from_buffer(array))  # type: ignore[arg-type]  # arrays are buffers
-    return int(array.ctypes.data)
-
-
-def where(structure: Structure) -> int:
-    """Its address."""
-    return addressof(structure)
 
 
 def kernel_is_there() -> bool:
@@ -269,7 +192,7 @@ class KernelLP:
             **lp.sides.tables(),
         }
         self._arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        self._form = _Form(
+        self._form = Form(
             m=m, n=n, s=self.states, k=self.moving, wide=self.wide, vars=n + self.wide,
             intercept_scale=template.intercept_scale, cost_scale=lp.scaling.cost,
             openings=self.openings, r=self.noise, discount=lp.stage.discount,
@@ -302,7 +225,7 @@ class KernelLP:
             np.empty(count, bool),
             np.empty((count, self.states + 1)),
         )
-        out = _Proofs(*map(address, arrays))
+        out = ProofsAt(*map(address, arrays))
         given = np.ascontiguousarray(openings), np.ascontiguousarray(points)
         states = np.ascontiguousarray(states)
         proved = self.call("prove", self.shown(pool), kept, states.shape[0], states, count, *given, out)
@@ -323,7 +246,7 @@ class KernelLP:
             tight=np.empty((count, self.states + 1), np.int64),
             totals=np.empty(5, np.int64),
         )
-        addresses = _Walked(*(address(getattr(found, name)) for name in _WALKED))
+        addresses = WalkedAt(*(address(getattr(found, name)) for name in WALKED))
         self.call(
             "walk", self.shown(pool), *starts, count,
             walks.places, walks.known, walks.units, walks.rows, sides, most, addresses,
@@ -332,7 +255,7 @@ class KernelLP:
 
     def solved(self, found: Found) -> Structure:
         """What was solved as the kernel sees it."""
-        return _Walked(**{name: address(getattr(found, name)) for name in _SOLVED})
+        return WalkedAt(**{name: address(getattr(found, name)) for name in SOLVED})
 
     def visit(self, name: str, visit: Structure) -> int:
         """A function of the kernel that takes a visit or its conclusion. May be NOTHING. Raises MemoryError."""
@@ -358,7 +281,7 @@ class KernelLP:
         if known is None or known[0] is not pool or known[-1].room != pool.room:
             arrays = pool.tables()
             shown = np.empty(arrays[2].size)
-            named = zip(_POOL, (*arrays[:3], shown, *arrays[3:]), strict=True)
+            named = zip(ShownPool.ARRAYS, (*arrays[:3], shown, *arrays[3:]), strict=True)
             table = ShownPool(room=shown.size, **{name: address(array) for name, array in named})
             known = self._pool = pool, arrays, shown, table
         *_, shown, table = known
@@ -370,3 +293,8 @@ class KernelLP:
             shown[at][~pool.active[at]] = -np.inf
             table.size = pool.size
         return table
+
+    def settle(self, pool: CutPool) -> None:
+        """After cuts were added to what was last shown: they are the pool's too."""
+        if self._pool is not None and self._pool[0] is pool:
+            pool.size = self._pool[-1].size

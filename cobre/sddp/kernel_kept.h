@@ -9,7 +9,8 @@
 
 typedef struct {
     int64_t size, room;
-    int64_t spare; /* records that nothing is in yet */
+    int64_t records; /* that there is space for */
+    int64_t spare;   /* those that nothing is in yet */
     int64_t buckets;
     double *levels; /* openings x room */
     double *slopes; /* s x room */

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from cobre.sddp.cuts import CutPool
 from cobre.sddp.found import Found
-from cobre.sddp.kernel import NOTHING, Conclusion, Kept, KernelLP, Proofs, Visit, address, where
+from cobre.sddp.kernel import NOTHING, KernelLP, Proofs
+from cobre.sddp.kernel_structures import Conclusion, Kept, Visit, address, where
 from cobre.sddp.lp import StageLP
 from cobre.sddp.model import Share
 from cobre.sddp.risk import FloatArray
@@ -70,6 +71,7 @@ class KernelVertices(Vertices):
         self._pairs: tuple[int, ...] = ()
         self._table = Kept()
         self._visit = Visit(form=kernel.at, kept=where(self._table), most=MOST_PIVOTS)
+        self.visit_at = where(self._visit)
         if kernel.slack_start is not None:
             status, tight = kernel.slack_start
             self._visit.start_status, self._visit.start_tight = address(status), address(tight)
@@ -106,12 +108,24 @@ class KernelVertices(Vertices):
         found = self._ask("cobre_answer", pool)
         return None if found is None else (told, packed[:found], visit.totals[:])
 
+    def show(self, pool: CutPool) -> int:
+        """Let the next visit see the cuts of the stage's pool as they are now; where that is."""
+        at: int = where(self._kernel.shown(pool))
+        self._visit.pool = at
+        return at
+
+    def settle(self, pool: CutPool) -> None:
+        """After the kernel added vertices, and cuts to this pool of the stage, by itself: what Python counts too."""
+        self.size = self._table.size
+        self._kernel.settle(pool)
+
+    def make_room(self, count: int) -> None:
+        """For so many more vertices."""
+        self._make_room(self.size + count)
+
     def _ask(self, name: str, pool: CutPool) -> int | None:
-        visit, kernel = self._visit, self._kernel
-        if not self.size and kernel.slack_start is None:
-            return None
-        visit.pool = where(kernel.shown(pool))
-        found = kernel.visit(name, visit)
+        self.show(pool)
+        found = self._kernel.visit(name, self._visit)
         return None if found == NOTHING else found
 
     def conclude(
@@ -129,11 +143,12 @@ class KernelVertices(Vertices):
         into: the pool of cuts, and the LP that it belongs to, that gets a cut at each of them.
         """
         count, kernel, visit = states.shape[0], self._kernel, self._visit
-        self._make_room(self.size + packed.shape[0])
+        self.make_room(packed.shape[0])
         if self._means.size < count:
             self._means = np.empty(count)
             self._conclusion.mean = address(self._means)
-        visit.points, visit.states, visit.pool = count, address(states), where(kernel.shown(pool))
+        visit.points, visit.states = count, address(states)
+        self.show(pool)
         end = self._conclusion
         end.told, end.stride, end.packed, end.new = address(told), told.shape[1], address(packed), packed.shape[0]
         end.turn, end.iteration, end.into = address(turn), iteration, None
@@ -179,7 +194,7 @@ class KernelVertices(Vertices):
         return packed[:fresh]
 
     def keep(self, told: FloatArray, packed: FloatArray, turn: IntArray, points: int, iteration: int) -> IntArray:
-        self._make_room(self.size + packed.shape[0])
+        self.make_room(packed.shape[0])
         places = np.empty((points, turn.size), np.int64)
         self.size = self._kernel.call(
             "keep", self._table, points, told, told.shape[1], packed.shape[0], packed, turn, iteration, places
@@ -208,7 +223,7 @@ class KernelVertices(Vertices):
         spares[:count] = begin + np.arange(count)[::-1] * (8 * self._record_size)
         spares[count : count + spare] = self.spares[:spare]
         self.spares = spares
-        self._records += count
+        self._records = self._table.records = self._records + count
         self._table.spare, self._table.spares = spare + count, address(spares)
 
     def _keep_only(self, places: IntArray) -> None:

@@ -26,7 +26,6 @@ __all__ = ["Model", "Share", "StageModel"]
 
 IntArray = NDArray[np.int64]
 _SHARES = 32  # remembered: trial points that coincide count once, so that their number varies
-_UNITS = 4  # of work that a stage of the backward pass is cut into at least, where it has the openings
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +88,11 @@ def _laid_out(
 class StageModel:
     """One stage: its LP, the pool of cuts on its cost-to-go, and its openings in the order they are solved in.
 
-    bases: what a unit of work that begins at a place of that order starts from, agreed by all ranks.
+    bases: what a unit of work that begins at a place of that order starts from, agreed by all ranks. least_units: of
+    work that the backward pass is cut into at least, where there are as many openings.
     """
+
+    least_units = 4
 
     def __init__(
         self, stage: Stage, *, sign: float, last: bool, number: int, retry_limit: int, openings_per_unit: int | None
@@ -103,7 +105,7 @@ class StageModel:
         self.bases: dict[int, Basis] = {}
         self.iteration = 0  # the one under way
         self.reuse: Reuse | None = None  # what kept vertices answer
-        self._openings_per_unit = openings_per_unit
+        self.openings_per_unit = openings_per_unit
         self._shares: dict[int, tuple[Sequence[int], Share]] = {}  # the latest of so many trial points
 
     def basis_at(self, place: int) -> Basis | None:
@@ -116,9 +118,9 @@ class StageModel:
         Where the size is not given, a block is all of them, for a chain of solves is the cheaper the longer it is,
         unless there are too few trial points to share out.
         """
-        if self._openings_per_unit is not None:
-            return -(-self.order.size // self._openings_per_unit)
-        return max(1, min(-(-_UNITS // points), self.order.size // 2))
+        if self.openings_per_unit is not None:
+            return -(-self.order.size // self.openings_per_unit)
+        return max(1, min(-(-self.least_units // points), self.order.size // 2))
 
     def share(self, points: int, mine: Sequence[int]) -> Share:
         """What the units ``mine`` of the backward pass at so many trial points consist of."""
@@ -178,6 +180,7 @@ class Model:
         self.problem = problem
         self.sign = 1.0 if problem.sense == "min" else -1.0
         self._profile: SolverProfile | None = None
+        self.swept = SolverStatistics()  # of visits that no stage counts
         last = len(problem.stages) - 1
         self.stages = [
             StageModel(
@@ -209,7 +212,7 @@ class Model:
 
     def statistics(self) -> SolverStatistics:
         """The solves of all stages since the model was made."""
-        total = SolverStatistics()
+        total = replace(self.swept)
         for stage in self.stages:
             total.add(stage.lp.statistics)
         return total

@@ -26,6 +26,7 @@ from cobre.sddp.settings import Enumerated, Sampled, TrainingSettings
 from cobre.sddp.state import StageState, TrainingState
 from cobre.sddp.statistics import PassStatistics
 from cobre.sddp.stopping import Progress, StopReason, stop_reason
+from cobre.sddp.sweep import Sweep
 
 __all__ = ["IterationRecord", "Observer", "TrainingOutcome", "train"]
 
@@ -144,6 +145,7 @@ class _Run:
         reusing = [stage.reuse for stage in model.stages if stage.reuse is not None]
         kernel = all(reuse.small is not None for reuse in reusing)
         self.exactness = Exactness(settings, max(len(stage.openings) for stage in stages), kernel=kernel)
+        self.sweep = Sweep.of(model, exchange)
         self.discounts = np.cumprod([1.0] + [stage.discount for stage in stages[:-1]])
 
     def go(
@@ -175,8 +177,7 @@ class _Run:
         trajectories = self.forward(iteration)
         middle = perf_counter()
         model.use_profile(settings.backward)
-        added = backward(model, trajectories.incoming, iteration, self.exchange, self.selector.activity)
-        bound = lower_bound(model, self.exchange)
+        added, bound = self.backward(trajectories, iteration)
         self.bounds.append(max([bound, *self.bounds[-1:]]))
         self.learn_exactness()
         self.selector.visit(trajectories.incoming)
@@ -231,8 +232,16 @@ class _Run:
         passes = self.settings.passes
         if isinstance(passes, Sampled):
             paths = draw_paths(self.model.problem, "training", self.settings.seed, iteration, range(passes.count))
-            return sampled_forward(self.model, paths, self.exchange, self.selector.activity)
+            return sampled_forward(self.model, paths, self.exchange, self.selector.activity, self.sweep)
         return enumerated_forward(self.model, self.exchange, self.selector.activity)
+
+    def backward(self, trajectories: Trajectories, iteration: int) -> tuple[int, float]:
+        """How many cuts were added, and the bound."""
+        model, incoming = self.model, trajectories.incoming
+        if self.sweep is not None and self.sweep.can(max(states.shape[0] for states in incoming)):
+            return self.sweep.backward(incoming, iteration)
+        added = backward(model, incoming, iteration, self.exchange, self.selector.activity)
+        return added, lower_bound(model, self.exchange)
 
     def estimate(self, trajectories: Trajectories) -> tuple[float, float, float]:
         """The policy's cost from its forward passes: mean, deviation, interval; exact where they are enumerated."""

@@ -1,0 +1,189 @@
+/* One stage visited: its pairs of openings and states proved and solved, and what they came to kept and averaged. */
+#ifndef COBRE_KERNEL_VISIT_H
+#define COBRE_KERNEL_VISIT_H
+
+#include "kernel_vertices.h"
+
+enum { LOST_ALL = -2 };
+
+/* Pairs that were proved and walked. */
+typedef struct {
+    char *memory[2];
+    proof_t proofs;
+    walked_t walked;
+    int64_t *left, lefts, counts[5];
+} batch_t;
+
+static uintptr_t lay_out_proofs(const form_t *f, int64_t count, batch_t *b, uintptr_t at) {
+    int64_t d = (int64_t)sizeof(double);
+    b->proofs.sides = take(&at, count * f->k * d);
+    b->proofs.vertex = take(&at, count * d);
+    b->proofs.value = take(&at, count * d);
+    b->proofs.known = take(&at, count * d);
+    b->proofs.proved = take(&at, count);
+    b->proofs.outgoing = take(&at, count * (f->s + 1) * d);
+    b->left = take(&at, count * d);
+    return at;
+}
+
+static uintptr_t lay_out_walked(const form_t *f, batch_t *b, uintptr_t at) {
+    int64_t d = (int64_t)sizeof(double), count = b->lefts;
+    b->walked.outcome = take(&at, count);
+    b->walked.pivots = take(&at, count * d);
+    b->walked.same = take(&at, count * d);
+    b->walked.objective = take(&at, count * d);
+    b->walked.outgoing = take(&at, count * (f->s + 1) * d);
+    b->walked.duals = take(&at, count * f->m * d);
+    b->walked.status = take(&at, count * (f->n + f->m));
+    b->walked.tight = take(&at, count * (f->s + 1) * d);
+    b->walked.totals = b->counts;
+    return at;
+}
+
+static void let_go(batch_t *b) {
+    free(b->memory[0]);
+    free(b->memory[1]);
+}
+
+/* A stage's pairs of an opening and a point, a row of states, of units of work; and where a solve begins while nothing is
+ * kept. first, second: told and packed of cobre_answer, costs and next states of cobre_follow. */
+typedef struct {
+    const form_t *f;
+    const pool_t *pool;
+    kept_t *kept;
+    const int8_t *start_status;
+    const int64_t *start_tight;
+    int64_t points, count, most;
+    const double *states;
+    const int64_t *openings, *point, *units;
+    double *first, *second;
+    int64_t totals[4]; /* how many were proved, solved, the SAME; pivots */
+} visit_t;
+
+/* Prove what kept vertices prove and solve the rest. Returns how many were lost, -1 without memory; let_go in any case. */
+static int64_t prove_and_walk(visit_t *v, batch_t *b) {
+    const form_t *f = v->f;
+    kept_t *kept = v->kept;
+    int from_kept = kept->size > 0;
+    b->memory[0] = b->memory[1] = NULL;
+    b->lefts = 0;
+    if (!from_kept && v->start_status == NULL) return 1; /* nothing to begin with */
+    b->memory[0] = malloc((size_t)lay_out_proofs(f, v->count, b, 0) + 1);
+    if (b->memory[0] == NULL) return -1;
+    lay_out_proofs(f, v->count, b, (uintptr_t)b->memory[0]);
+    v->totals[0] = cobre_prove(f, v->pool, kept, v->points, v->states, v->count, v->openings, v->point, &b->proofs);
+    if (v->totals[0] < 0) return -1;
+    for (int64_t r = 0; r < v->count; r++) {
+        if (b->proofs.proved[r]) continue;
+        b->left[b->lefts++] = r;
+        if (!from_kept) b->proofs.vertex[r] = 0;
+    }
+    b->memory[1] = malloc((size_t)lay_out_walked(f, b, 0) + 1);
+    if (b->memory[1] == NULL) return -1;
+    lay_out_walked(f, b, (uintptr_t)b->memory[1]);
+    if (cobre_walk(
+            f, v->pool, from_kept ? kept->status : v->start_status, from_kept ? kept->tight : v->start_tight, b->lefts,
+            b->proofs.vertex, b->proofs.known, v->units, b->left, b->proofs.sides, v->most, &b->walked
+        ) < 0)
+        return -1;
+    v->totals[1] = b->counts[OPTIMAL];
+    v->totals[2] = b->counts[SAME];
+    v->totals[3] = b->counts[4];
+    return b->counts[BOUND] + b->counts[LOST];
+}
+
+/* cobre_prove, cobre_walk and cobre_name in one. Returns how many rows of packed there are, -1 without memory, LOST_ALL
+ * where a pair was lost: then nothing is told. */
+int64_t cobre_answer(visit_t *v) {
+    batch_t b;
+    int64_t found = prove_and_walk(v, &b);
+    if (found == 0) {
+        for (int64_t r = 0; r < v->count; r++) v->first[r] = (double)b.proofs.vertex[r];
+        found = cobre_name(
+            v->f, v->kept, b.lefts, b.left, v->openings, v->point, v->states, &b.walked, v->first, 1, v->second
+        );
+    } else if (found > 0) {
+        found = LOST_ALL;
+    }
+    let_go(&b);
+    return found;
+}
+
+/* cobre_prove and cobre_walk for the stage's own costs (count) and the states that the next one is entered with (count x s),
+ * neither scaled. Returns 0, or as above. */
+int64_t cobre_follow(visit_t *v) {
+    const form_t *f = v->f;
+    batch_t b;
+    int64_t s = f->s, found = prove_and_walk(v, &b);
+    if (found == 0) {
+        for (int64_t i = 0; i < b.lefts; i++) {
+            int64_t r = b.left[i];
+            memcpy(b.proofs.outgoing + r * (s + 1), b.walked.outgoing + i * (s + 1), (size_t)(s + 1) * sizeof(double));
+            b.proofs.value[r] =
+                b.walked.objective[i] / f->cost_scale + incoming_cost_of(f, v->states + v->point[r] * s);
+        }
+        for (int64_t r = 0; r < v->count; r++) {
+            const double *outgoing = b.proofs.outgoing + r * (s + 1);
+            v->first[r] = b.proofs.value[r] - f->discount * (outgoing[s] * f->watched_scale[s]);
+            for (int64_t j = 0; j < s; j++) {
+                double x = outgoing[j] * f->watched_scale[j];
+                x = x < f->least[j] ? f->least[j] : x;
+                v->second[r * s + j] = x > f->most[j] ? f->most[j] : x;
+            }
+        }
+    } else if (found > 0) {
+        found = LOST_ALL;
+    }
+    let_go(&b);
+    return found;
+}
+
+/* What a visit's pairs, all ranks', were told, with rows of packed for the u new ones; mean (points): where their values'
+ * expectations go. into: the pool that gets the cuts, or NULL. */
+typedef struct {
+    const visit_t *v;
+    const double *told;
+    int64_t stride, u;
+    const double *packed;
+    const int64_t *turn;
+    int64_t iteration;
+    double *mean;
+    pool_t *into;
+} conclusion_t;
+
+/* cobre_keep, cobre_outcomes and cobre_average in one, and the cuts that come of it added. Returns how many vertices there
+ * are, -1 without memory. */
+int64_t cobre_conclude(const conclusion_t *c) {
+    const visit_t *v = c->v;
+    const form_t *f = v->f;
+    pool_t *into = c->into;
+    int64_t s = f->s, points = v->points, pairs = points * f->openings, size;
+    int64_t *places = malloc((size_t)(2 * pairs + points * s + 1) * sizeof(int64_t));
+    double *values = (double *)(places + pairs), *slopes = values + pairs;
+    if (places == NULL) return -1;
+    size = cobre_keep(f, v->kept, points, c->told, c->stride, c->u, c->packed, c->turn, c->iteration, places);
+    if (size < 0) {
+        free(places);
+        return -1;
+    }
+    cobre_outcomes(f, v->pool, v->kept, points, v->states, places, c->iteration, values);
+    cobre_average(f, v->kept, points, places, values, f->probability, 0, c->mean, slopes);
+    for (int64_t q = 0; into != NULL && q < points; q++) {
+        int64_t id = into->size++;
+        double total = 0.0;
+        for (int64_t j = 0; j < s; j++) {
+            double slope = slopes[q * s + j], term = slope * v->states[q * s + j];
+            total = j ? total + term : term;
+            into->slopes[id * s + j] = slope;
+            into->by_state[j * into->room + id] = slope;
+        }
+        into->intercepts[id] = into->shown[id] = c->mean[q] - total;
+        into->iterations[id] = into->last_active[id] = c->iteration;
+        into->times_active[id] = 0;
+        into->active[id] = 1;
+    }
+    free(places);
+    return size;
+}
+
+#endif

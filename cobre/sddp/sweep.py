@@ -1,0 +1,191 @@
+"""The passes of an iteration where the compiled kernel can visit every stage: all stages in one call of it.
+
+What a stage is and comes to is told in ``cobre.sddp.forward`` and ``cobre.sddp.backward``, whose bits these are. The
+kernel stops where Python has to do something: exchange what pairs were told with the other ranks, make an array larger,
+answer pairs of which it has lost one. Where somebody follows which stage is under way, it stops at each.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cobre.sddp.contracts import Exchange
+from cobre.sddp.kernel_structures import Ahead, Leg, Spent, SweepAt, address, where
+from cobre.sddp.kernel_vertices import KernelVertices, Passes
+from cobre.sddp.model import Model
+from cobre.sddp.reuse import Reuse
+from cobre.sddp.risk import Expectation, FloatArray
+
+__all__ = ["Sweep"]
+
+IntArray = NDArray[np.int64]
+_DONE, _SWAP, _ROOM = 0, 1, 2  # what the kernel stopped for
+_BEGINS = 0
+_NUMBERS = 1 << 24  # that the new vertices of all pairs of a stage may take
+
+
+class Sweep:
+    """Of a model whose stages are all small, on this rank of an exchange. Methods raise MemoryError."""
+
+    def __init__(self, model: Model, exchange: Exchange, place: tuple[int, int]) -> None:
+        self._model, self._exchange = model, exchange
+        self._stages = model.stages
+        self._reuses = [_reuse_of(stage.reuse) for stage in model.stages]
+        self._vertices = [reuse.vertices for reuse in self._reuses if isinstance(reuse.vertices, KernelVertices)]
+        kernel = self._reuses[0].small
+        assert kernel is not None
+        self._visit = kernel.visit
+        self._pools = [stage.pool for stage in model.stages]
+        self._initial = np.ascontiguousarray(model.problem.initial_state[np.newaxis])
+        count = len(self._stages)
+        self._orders = [np.ascontiguousarray(array) for s in model.stages for array in (s.order, s.places)]
+        self._legs = (Leg * count)(
+            *(
+                Leg(
+                    visit=vertices.visit_at, units=stage.least_units, per_unit=stage.openings_per_unit or 0,
+                    order=address(self._orders[2 * t]), turn=address(self._orders[2 * t + 1]),
+                )
+                for t, (stage, vertices) in enumerate(zip(model.stages, self._vertices, strict=True))
+            )
+        )  # fmt: skip
+        self._spent = Spent()
+        given = {"legs": where(self._legs), "spent": where(self._spent)}
+        self._ahead, self._back = Ahead(**given), SweepAt(**given, rank=place[0], ranks=place[1])
+        self._width = max(vertices.width for vertices in self._vertices)
+        self._most = max(len(stage.stage.openings) for stage in model.stages)
+        self._room = 0  # scenarios
+        self._arrays: dict[str, FloatArray] = {}
+        self._numbers: dict[str, IntArray] = {}
+
+    @classmethod
+    def of(cls, model: Model, exchange: Exchange) -> Sweep | None:
+        """None where a stage, or how the work is shared out, is not what the kernel knows."""
+        able = all(
+            stage.reuse is not None
+            and stage.reuse.small is not None
+            and isinstance(stage.reuse.vertices, KernelVertices)
+            and isinstance(stage.stage.risk, Expectation)
+            for stage in model.stages
+        )
+        return cls(model, exchange, exchange.place) if able and exchange.place is not None else None
+
+    def can(self, scenarios: int) -> bool:
+        """Whether a backward pass of this iteration at so many trial points can be done here."""
+        small = scenarios * self._most * self._width <= _NUMBERS
+        return small and all(reuse.picks is None for reuse in self._reuses)
+
+    def forward(self, passes: Passes, scenarios: IntArray) -> None:
+        """Take the passes through all stages. scenarios: (M,) whose they are, for errors.
+
+        Raises SolverError when a solve fails whatever is tried.
+        """
+        ahead, exchange, last = self._ahead, self._exchange, len(self._stages)
+        self._show()
+        ahead.count, ahead.rows = passes.count, passes.rows_at
+        ahead.openings, ahead.states, ahead.costs, _ = passes.at(0)
+        ahead.at = 0
+        while ahead.at < last:
+            exchange.reached("forward", self._stages[0].iteration, ahead.at + 1)
+            ahead.until = last if exchange.alone else ahead.at + 1
+            if self._visit("cobre_forward", ahead) != _DONE:
+                self._reuses[ahead.at].follow(passes, ahead.at, scenarios)
+                ahead.at += 1
+        self._count()
+
+    def backward(self, trial_points: list[FloatArray], iteration: int) -> tuple[int, float]:
+        """Add to every stage but the last the cuts at its trial points; how many, and then the bound.
+
+        trial_points[t]: (r, S) states that stage t is entered with. Raises SolverError as above.
+        """
+        back, exchange = self._back, self._exchange
+        trials = [self._initial, *(np.ascontiguousarray(states) for states in trial_points[1:])]
+        self._hold(max(trial.shape[0] for trial in trials))
+        for leg, trial in zip(self._legs, trials, strict=True):
+            leg.trial, leg.scenarios = address(trial), trial.shape[0]
+        self._show()
+        back.at, back.step, back.iteration, back.added = len(trials) - 1, _BEGINS, iteration, 0
+        while back.at >= 0:
+            exchange.reached("backward" if back.at else "bound", iteration, back.at + 1)
+            back.until = -1 if exchange.alone else back.at - 1
+            self._go_on()
+        self._settle()
+        self._count()
+        return back.added, float(self._arrays["mean"][0])
+
+    def _go_on(self) -> None:
+        back, received = self._back, None
+        while (stopped_for := self._visit("cobre_backward", back)) != _DONE:
+            received = None  # lent until the next collective only
+            if stopped_for == _SWAP:
+                received = self._exchange.swap(self._arrays["send"][: back.slot])
+                back.received = address(received)
+            elif stopped_for == _ROOM:
+                self._make_room(back.at)
+            else:
+                self._answer(back.at)
+
+    def _answer(self, t: int) -> None:
+        """The pairs of a stage, of which the kernel lost one."""
+        self._settle()
+        back, stage, arrays = self._back, self._stages[t], self._arrays
+        points = back.points
+        share = stage.share(points, self._exchange.assigned(points * stage.blocks(points)))
+        states = arrays["states"][: points * stage.stage.states].reshape(points, -1)
+        found = self._reuses[t].answer(share, states, self._numbers["rows"][:points])
+        arrays["told"][: found.told.size] = found.told.ravel()
+        arrays["packed"][: found.packed.size] = found.packed.ravel()
+        back.fresh = found.packed.shape[0]
+        self._show()
+
+    def _make_room(self, t: int) -> None:
+        self._settle()
+        self._vertices[t].make_room(self._back.fresh)
+        if t:
+            self._pools[t - 1].make_room(self._back.points)
+        self._show()
+
+    def _hold(self, scenarios: int) -> None:
+        """Arrays for so many trial points of each stage."""
+        if scenarios <= self._room:
+            return
+        self._room = scenarios
+        pairs, ranks = scenarios * self._most, self._back.ranks
+        states = max(stage.stage.states for stage in self._stages)
+        others = pairs if ranks > 1 else 0
+        buckets = 1 << (2 * scenarios - 1).bit_length()
+        sizes = {
+            "states": scenarios * states, "mean": scenarios, "told": pairs, "packed": pairs * self._width,
+            "all_told": others, "all_packed": others * self._width, "send": 2 * (1 + others * (1 + self._width)),
+        }  # fmt: skip
+        numbers = {
+            "rows": scenarios, "bucket": buckets, "fresh_of": ranks,
+            "openings": pairs, "point": pairs, "units": pairs,
+        }  # fmt: skip
+        self._arrays = {name: np.empty(size) for name, size in sizes.items()}
+        self._numbers = {name: np.empty(size, np.int64) for name, size in numbers.items()}
+        for name, array in (*self._arrays.items(), *self._numbers.items()):
+            setattr(self._back, name, address(array))
+        self._back.buckets = buckets
+
+    def _show(self) -> None:
+        """Let the kernel see the cuts as they are."""
+        before = None
+        for leg, vertices, pool in zip(self._legs, self._vertices, self._pools, strict=True):
+            leg.into, before = before, vertices.show(pool)
+
+    def _settle(self) -> None:
+        for vertices, pool in zip(self._vertices, self._pools, strict=True):
+            vertices.settle(pool)
+
+    def _count(self) -> None:
+        spent, statistics = self._spent, self._model.swept
+        proved, solved, same, pivots = spent.totals
+        statistics.count_reuse(spent.seconds, proved + same, solved, pivots)
+        spent.totals[:] = 0, 0, 0, 0
+        spent.seconds = 0.0
+
+
+def _reuse_of(reuse: Reuse | None) -> Reuse:
+    assert reuse is not None
+    return reuse
