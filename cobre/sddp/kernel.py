@@ -77,7 +77,7 @@ def _library() -> ctypes.CDLL | None:
         return None
     at, number = c_void_p, c_int64
     arguments = {
-        "prove": [at, at, at, number, at, number, at, at, at],
+        "prove": [at, at, at, at, number, at, at, at],
         "walk": [at, at, at, at, number, at, at, at, at, at, number, at],
         "answer": [at],
         "follow": [at],
@@ -87,7 +87,7 @@ def _library() -> ctypes.CDLL | None:
         "name": [at, at, number, *[at] * 6, number, at],
         "keep": [at, at, number, at, number, number, at, at, number, at],
         "outcomes": [at, at, at, number, at, at, number, at],
-        "best": [at, at, number, at, number, at, at, at, at],
+        "best": [at, at, at, number, at, at, at, at],
         "average": [at, at, number, at, at, at, number, at, at],
         "index": [at, at],
     }
@@ -228,7 +228,7 @@ class KernelLP:
         out = ProofsAt(*map(address, arrays))
         given = np.ascontiguousarray(openings), np.ascontiguousarray(points)
         states = np.ascontiguousarray(states)
-        proved = self.call("prove", self.shown(pool), kept, states.shape[0], states, count, *given, out)
+        proved = self.call("prove", self.shown(pool), kept, states, count, *given, out)
         return Proofs(*arrays, proved)
 
     def walk(self, pool: CutPool, starts: Bases, walks: Walks, sides: FloatArray, most: int) -> Walked:

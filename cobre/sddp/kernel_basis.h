@@ -6,17 +6,9 @@
  */
 #ifndef COBRE_KERNEL_BASIS_H
 #define COBRE_KERNEL_BASIS_H
-#include <math.h>
-#include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
 
-/* Wider registers where the processor has them: loops over elements only, whose bits do not depend on the width. */
-#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__)
-#define WIDE __attribute__((target_clones("avx2", "default")))
-#else
-#define WIDE
-#endif
+#include "kernel_scan.h"
 
 enum { LOWER = 0, BASIC = 1, UPPER = 2, ZERO = 3 };
 enum { OPTIMAL = 0, BOUND = 1, LOST = 2, SAME = 3 };
@@ -81,7 +73,7 @@ typedef struct {
     double *z, *y, *right, *column; /* wide */
     double *reduced, *row; /* vars */
     double *outgoing; /* s + 1, scaled */
-    double *heights; /* pool size */
+    double *state; /* s: an outgoing one, not scaled */
     double *ratio, *rate; /* vars, of candidates */
     int64_t *candidate; /* vars */
     int64_t *watched_of; /* n, s + 1 for none */
@@ -113,7 +105,7 @@ static uintptr_t lay_out(walk_t *w, const form_t *f, const pool_t *pool, uintptr
     w->reduced = take(&at, f->vars * d);
     w->row = take(&at, f->vars * d);
     w->outgoing = take(&at, (f->s + 1) * d);
-    w->heights = take(&at, pool->size * d);
+    w->state = take(&at, f->s * d);
     w->ratio = take(&at, f->vars * d);
     w->rate = take(&at, f->vars * d);
     w->candidate = take(&at, f->vars * d);
@@ -315,30 +307,15 @@ static double allowed(const form_t *f, double cost_to_go) {
     return fmax(relative, 2.0 * FEASIBLE * f->watched_scale[f->s]);
 }
 
-/* The cut that a solution (scaled, s + 1) violates most, -1 for none. */
-WIDE static int64_t most_violated(
-    const form_t *f, const pool_t *pool, const double *outgoing, const int64_t *cuts, double *heights
-) {
-    int64_t size = pool->size, worst = -1;
-    double cost_to_go = outgoing[f->s] * f->watched_scale[f->s], highest;
-    if (size == 0) return -1;
-    memcpy(heights, pool->shown, (size_t)size * sizeof(double));
-    for (int64_t j = 0; j < f->s; j++) {
-        double x = outgoing[j] * f->watched_scale[j];
-        const double *slopes = pool->by_state + j * pool->room;
-        if (x != 0.0)
-            for (int64_t c = 0; c < size; c++) heights[c] += x * slopes[c];
-    }
-    if (cuts != NULL)
-        for (int64_t j = 0; j < f->s + 2; j++)
-            if (cuts[j] >= 0) heights[cuts[j]] = -INFINITY;
-    highest = cost_to_go + allowed(f, cost_to_go);
-    for (int64_t c = 0; c < size; c++)
-        if (heights[c] > highest) {
-            highest = heights[c];
-            worst = c;
-        }
-    return worst;
+/* The cut that a solution (scaled, s + 1) violates most, of those that are not in cuts (s + 2, or NULL); -1 for none. */
+static int64_t most_violated(const walk_t *w, const double *outgoing, const int64_t *cuts) {
+    const form_t *f = w->f;
+    const pool_t *pool = w->pool;
+    double cost_to_go = outgoing[f->s] * f->watched_scale[f->s], limit = cost_to_go + allowed(f, cost_to_go);
+    for (int64_t j = 0; j < f->s; j++) w->state[j] = outgoing[j] * f->watched_scale[j];
+    return highest_above(
+        pool->shown, pool->by_state, pool->room, pool->size, f->s, w->state, cuts, cuts == NULL ? 0 : f->s + 2, limit
+    );
 }
 
 static int is_feasible(const walk_t *w) {

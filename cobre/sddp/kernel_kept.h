@@ -94,7 +94,7 @@ static int kept_proves(walk_t *w, kept_t *kept, int64_t u, const double *sides, 
     *bad = out_of_bounds(f, &r, sides, z);
     if (*bad) return 0;
     for (int64_t j = 0; j <= s; j++) outgoing[j] = r.place[j] < 0 ? r.still[j] : z[r.place[j]];
-    return most_violated(f, w->pool, outgoing, NULL, w->heights) < 0;
+    return most_violated(w, outgoing, NULL) < 0;
 }
 
 static uint64_t mix(uint64_t hash, const void *at, size_t bytes) {

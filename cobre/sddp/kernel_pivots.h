@@ -183,7 +183,7 @@ static int walk(walk_t *w, int64_t most, int64_t *pivots) {
         int64_t leaving = find_leaving(w, &short_by);
         if (leaving < 0) {
             find_outgoing(w);
-            int64_t id = most_violated(w->f, w->pool, w->outgoing, w->cuts, w->heights);
+            int64_t id = most_violated(w, w->outgoing, w->cuts);
             if (id < 0) return OPTIMAL;
             leaving = enter_cut(w, id);
             if (leaving < 0) return LOST;
@@ -208,7 +208,7 @@ static int settle(walk_t *w, int came_to, const double *side, int8_t *status, in
     if (!is_dual_feasible(w)) return LOST;
     find_outgoing(w);
     if (came_to != OPTIMAL) return came_to;
-    return is_feasible(w) && most_violated(f, w->pool, w->outgoing, w->cuts, w->heights) < 0 ? OPTIMAL : LOST;
+    return is_feasible(w) && most_violated(w, w->outgoing, w->cuts) < 0 ? OPTIMAL : LOST;
 }
 
 static double objective_of(const walk_t *w) {

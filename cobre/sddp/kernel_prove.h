@@ -20,32 +20,15 @@ static void sides_of(const form_t *f, int64_t opening, const double *state, doub
     }
 }
 
-/* tilt (points x size): what the kept slopes make of each state. */
-WIDE static void tilt_all(const form_t *f, const kept_t *kept, int64_t points, const double *states, double *tilt) {
+/* What the kept slopes make of a state. */
+WIDE static void tilt(const form_t *f, const kept_t *kept, const double *state, double *line) {
     int64_t size = kept->size;
-    memset(tilt, 0, (size_t)(points * size) * sizeof(double));
-    for (int64_t q = 0; q < points; q++)
-        for (int64_t j = 0; j < f->s; j++) {
-            double x = states[q * f->s + j];
-            const double *slopes = kept->slopes + j * kept->room;
-            double *line = tilt + q * size;
-            for (int64_t u = 0; u < size; u++) line[u] += x * slopes[u];
-        }
-}
-
-WIDE static void add_up(const double *level, const double *line, int64_t size, double *sums) {
-    for (int64_t i = 0; i < size; i++) sums[i] = level[i] + line[i];
-}
-
-static int64_t best_of(const double *sums, int64_t size, double *value) {
-    int64_t best = -1;
-    *value = -INFINITY;
-    for (int64_t i = 0; i < size; i++)
-        if (sums[i] > *value) {
-            *value = sums[i];
-            best = i;
-        }
-    return best;
+    memset(line, 0, (size_t)size * sizeof(double));
+    for (int64_t j = 0; j < f->s; j++) {
+        double x = state[j];
+        const double *slopes = kept->slopes + j * kept->room;
+        for (int64_t u = 0; u < size; u++) line[u] += x * slopes[u];
+    }
 }
 
 typedef struct {
@@ -56,19 +39,57 @@ typedef struct {
     double *outgoing; /* s + 1, scaled */
 } proof_t;
 
-/* The best kept vertex of a pair, and whether its basis is optimal. Where a dual vertex has several bases, one of them may
- * be optimal when the others are not. */
-static int prove_one(walk_t *w, kept_t *kept, const double *sums, const proof_t *out) {
-    double best, near;
-    int64_t u = best_of(sums, kept->size, &best), tries = 0, bad, least;
+/* What kept vertices give at a pair. */
+typedef struct {
+    int64_t point; /* whose line it is, -1 for none */
+    double *line; /* size: what the slopes make of it */
+    double *sums; /* size */
+    double *tops; /* the largest of each LANES of them */
+} given_t;
+
+static int take_given(given_t *given, int64_t size) {
+    given->line = malloc((size_t)(2 * size + size / LANES + 1) * sizeof(double));
+    if (given->line == NULL) return 0;
+    given->sums = given->line + size;
+    given->tops = given->sums + size;
+    given->point = -1;
+    return 1;
+}
+
+/* The best kept vertex, -1 for none. Points are best asked one after the other. */
+static int64_t best_at(
+    const form_t *f, const kept_t *kept, int64_t opening, int64_t point, const double *states, given_t *given,
+    double *value
+) {
+    if (given->point != point) tilt(f, kept, states + point * f->s, given->line);
+    given->point = point;
+    return add_and_find(
+        kept->levels + opening * kept->room, given->line, kept->size, given->sums, given->tops, value
+    );
+}
+
+/* The next place before i whose sum is near the best, or -1. */
+static int64_t near_before(const given_t *given, int64_t i, double near) {
+    while (--i >= 0) {
+        if (given->sums[i] >= near) return i;
+        if (i % LANES == LANES - 1 && !(given->tops[i / LANES] >= near)) i -= LANES - 1;
+    }
+    return -1;
+}
+
+/* The best kept vertex u of a pair, which gives best, and whether its basis is optimal. Where a dual vertex has several
+ * bases, one of them may be optimal when the others are not. */
+static int prove_one(walk_t *w, kept_t *kept, const given_t *given, int64_t u, double best, const proof_t *out) {
+    double near;
+    int64_t tries = 0, bad, least;
     *out->vertex = u;
     *out->value = best;
     if (u < 0) return 0;
     if (kept_proves(w, kept, u, out->sides, out->outgoing, &least)) return 1;
     near = best - ALIKE * fmax(1.0, fabs(best));
-    for (int64_t i = kept->size - 1; i >= 0 && tries < TRIES; i--) {
-        if (i == u || !(sums[i] >= near)) continue;
-        tries++;
+    for (int64_t i = near_before(given, kept->size, near); i >= 0; i = near_before(given, i, near)) {
+        if (i == u) continue;
+        if (++tries > TRIES) break;
         int proved = kept_proves(w, kept, i, out->sides, out->outgoing, &bad);
         if (!proved && bad >= least) continue;
         *out->vertex = i; /* at the least, it is nearer to the optimal one */
@@ -80,38 +101,32 @@ static int prove_one(walk_t *w, kept_t *kept, const double *sums, const proof_t 
 
 /* The best kept vertex of each of r pairs of an opening and a point, a row of states, and its value. -1 without memory. */
 int64_t cobre_best(
-    const form_t *f, const kept_t *kept, int64_t points, const double *states, int64_t count, const int64_t *openings,
+    const form_t *f, const kept_t *kept, const double *states, int64_t count, const int64_t *openings,
     const int64_t *point, int64_t *vertex, double *value
 ) {
-    int64_t size = kept->size;
-    double *tilt = malloc((size_t)((points + 1) * size + 1) * sizeof(double));
-    if (tilt == NULL) return -1;
-    tilt_all(f, kept, points, states, tilt);
-    for (int64_t r = 0; r < count; r++) {
-        add_up(kept->levels + openings[r] * kept->room, tilt + point[r] * size, size, tilt + points * size);
-        vertex[r] = best_of(tilt + points * size, size, value + r);
-    }
-    free(tilt);
+    given_t given;
+    if (!take_given(&given, kept->size)) return -1;
+    for (int64_t r = 0; r < count; r++)
+        vertex[r] = best_at(f, kept, openings[r], point[r], states, &given, value + r);
+    free(given.line);
     return 0;
 }
 
 /* Of each of r pairs of an opening and a point, a row of states: its right-hand sides, its best kept vertex, the value of
  * that, and whether its basis is optimal there; then outgoing. Returns how many are, -1 without memory. */
 int64_t cobre_prove(
-    const form_t *f, const pool_t *pool, kept_t *kept, int64_t points, const double *states, int64_t count,
-    const int64_t *openings, const int64_t *point, const proof_t *out
+    const form_t *f, const pool_t *pool, kept_t *kept, const double *states, int64_t count, const int64_t *openings,
+    const int64_t *point, const proof_t *out
 ) {
-    int64_t size = kept->size, proved = 0;
+    int64_t proved = 0;
     walk_t w;
+    given_t given;
     char *memory = prepare(&w, f, pool);
-    double *tilt = malloc((size_t)((points + 1) * size + 1) * sizeof(double)), *sums;
-    if (memory == NULL || tilt == NULL) {
+    if (!take_given(&given, kept->size) || memory == NULL) {
         free(memory);
-        free(tilt);
+        free(given.line);
         return -1;
     }
-    sums = tilt + points * size;
-    tilt_all(f, kept, points, states, tilt);
     for (int64_t r = 0; r < count; r++) {
         const double *state = states + point[r] * f->s;
         proof_t one = {
@@ -119,12 +134,13 @@ int64_t cobre_prove(
             out->outgoing + r * (f->s + 1),
         };
         sides_of(f, openings[r], state, one.sides);
-        add_up(kept->levels + openings[r] * kept->room, tilt + point[r] * size, size, sums);
-        *one.proved = (uint8_t)prove_one(&w, kept, sums, &one);
+        double best;
+        int64_t u = best_at(f, kept, openings[r], point[r], states, &given, &best);
+        *one.proved = (uint8_t)prove_one(&w, kept, &given, u, best, &one);
         *one.known = (*one.value - incoming_cost_of(f, state)) * f->cost_scale;
         proved += *one.proved;
     }
-    free(tilt);
+    free(given.line);
     free(memory);
     return proved;
 }

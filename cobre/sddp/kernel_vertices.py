@@ -166,7 +166,7 @@ class KernelVertices(Vertices):
 
     def best(self, openings: IntArray, points: IntArray, states: FloatArray) -> tuple[IntArray, FloatArray]:
         found, value = np.empty(openings.size, np.int64), np.empty(openings.size)
-        given = states.shape[0], np.ascontiguousarray(states), openings.size, openings, points
+        given = np.ascontiguousarray(states), openings.size, openings, points
         self._kernel.call("best", self._table, *given, found, value)
         return found, value
 

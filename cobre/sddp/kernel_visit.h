@@ -71,7 +71,7 @@ static int64_t prove_and_walk(visit_t *v, batch_t *b) {
     b->memory[0] = malloc((size_t)lay_out_proofs(f, v->count, b, 0) + 1);
     if (b->memory[0] == NULL) return -1;
     lay_out_proofs(f, v->count, b, (uintptr_t)b->memory[0]);
-    v->totals[0] = cobre_prove(f, v->pool, kept, v->points, v->states, v->count, v->openings, v->point, &b->proofs);
+    v->totals[0] = cobre_prove(f, v->pool, kept, v->states, v->count, v->openings, v->point, &b->proofs);
     if (v->totals[0] < 0) return -1;
     for (int64_t r = 0; r < v->count; r++) {
         if (b->proofs.proved[r]) continue;

@@ -49,7 +49,7 @@ static int own_proves(walk_t *w, const own_t *own, int64_t at, const int8_t *sta
         if (!(total >= f->lower[basic[p]] - FEASIBLE && total <= f->upper[basic[p]] + FEASIBLE)) return 0;
         if (basic[p] < f->n && w->watched_of[basic[p]] <= f->s) w->outgoing[w->watched_of[basic[p]]] = total;
     }
-    return most_violated(f, w->pool, w->outgoing, NULL, w->heights) < 0;
+    return most_violated(w, w->outgoing, NULL) < 0;
 }
 
 /* What pairs come to, in their order. outcome: OPTIMAL, BOUND (most pivots were made; the basis is dual feasible), LOST
