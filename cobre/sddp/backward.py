@@ -21,7 +21,11 @@ IntArray = NDArray[np.int64]
 
 
 def backward(
-    model: Model, trial_points: list[FloatArray], iteration: int, exchange: Exchange, activity: float | None = None
+    model: Model,
+    trial_points: list[FloatArray] | FloatArray,
+    iteration: int,
+    exchange: Exchange,
+    activity: float | None = None,
 ) -> int:
     """Add to every stage but the last the cuts at its trial points, from the last stage to the first.
 

@@ -100,6 +100,10 @@ class SolverStatistics:
         self.retries += other.retries
         self.reused += other.reused
 
+    def copy(self) -> SolverStatistics:
+        """The same numbers."""
+        return SolverStatistics(*self._numbers())
+
     def count_reuse(self, seconds: float, reused: int, solves: int = 0, pivots: int = 0) -> None:
         """What the compiled kernel did in so many seconds."""
         self.seconds += seconds
@@ -113,7 +117,7 @@ class SolverStatistics:
         own: FloatArray = np.array(self._numbers(), np.float64)
         return own - np.array(before._numbers(), np.float64)
 
-    def _numbers(self) -> tuple[float, ...]:
+    def _numbers(self) -> tuple[int, int, float, float, int, int]:
         return self.solves, self.simplex_iterations, self.seconds, self.run_seconds, self.retries, self.reused
 
     @classmethod

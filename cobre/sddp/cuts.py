@@ -44,7 +44,7 @@ class CutPool:
     """
 
     def __init__(self, states: int) -> None:
-        self.size = self.choices = 0
+        self.size = self.choices = self.inactive = 0
         self._slopes = np.zeros((16, states))
         self._by_state = np.zeros((states, 16))  # the same, each state's together
         self._intercepts = np.zeros(16)
@@ -96,9 +96,10 @@ class CutPool:
         return np.arange(first, self.size)
 
     def choose(self, active: NDArray[np.bool_]) -> None:
-        """Let these cuts (size,) be active, and no others. choices: how often that was."""
+        """Let these cuts (size,) be active, and no others. choices: how often that was; inactive: how many are not."""
         self._active[: self.size] = active
         self.choices += 1
+        self.inactive = self.size - int(np.count_nonzero(active))
 
     def make_room(self, count: int) -> None:
         """For so many more."""

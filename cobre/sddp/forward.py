@@ -23,13 +23,15 @@ IntArray = NDArray[np.int64]
 class Trajectories:
     """Where the passes went. incoming[t]: (r_t, S) states that stage t was entered with; stage_costs[t]: (r_t,).
 
-    For sampled passes r_t is the number of passes. For enumerated ones it is the number of nodes of the stage, and
-    node i of a stage is followed by ``i * N ... i * N + N - 1``, the openings in the stage's solving order;
-    incoming[t] then has one row for each node of the stage before. Costs are of the minimisation solved inside.
+    For sampled passes r_t is the number of passes M, and each of the two is one array, (T, M, S) and (T, M).
+
+    For enumerated ones it is the number of nodes of the stage, and node i of a stage is followed by
+    ``i * N ... i * N + N - 1``, the openings in the stage's solving order; incoming[t] then has one row for each node
+    of the stage before. Costs are of the minimisation solved inside.
     """
 
-    incoming: list[FloatArray]
-    stage_costs: list[FloatArray]
+    incoming: list[FloatArray] | FloatArray
+    stage_costs: list[FloatArray] | FloatArray
 
 
 def sampled_forward(
@@ -47,13 +49,13 @@ def sampled_forward(
     else:
         _stage_by_stage(model, passes, mine, exchange, activity)
     if exchange.alone:
-        return Trajectories(list(passes.states[:-1]), list(passes.costs))
-    found = np.concatenate([passes.costs[:, :, np.newaxis], passes.states[1:]], axis=2)
-    row = found.transpose(1, 0, 2).reshape(mine.size, len(model.stages) * (1 + initial.size))
-    gathered = exchange.gather((row, np.ones(count, np.int64)))[0]
-    whole = np.ascontiguousarray(gathered.reshape(count, len(model.stages), -1).transpose(1, 0, 2))
-    states = [np.repeat(initial[np.newaxis], count, axis=0), *(after[:, 1:] for after in whole[:-1])]
-    return Trajectories(states, [after[:, 0] for after in whole])
+        return Trajectories(passes.states[:-1], passes.costs)
+    row = np.concatenate([passes.costs[:, :, np.newaxis], passes.states[1:]], axis=2).transpose(1, 0, 2)
+    gathered = exchange.gather((row.reshape(mine.size, -1), np.ones(count, np.int64)))[0]
+    whole = gathered.reshape(count, len(model.stages), -1).transpose(1, 0, 2)
+    states = np.empty((len(model.stages), count, initial.size))
+    states[0], states[1:] = initial, whole[:-1, :, 1:]
+    return Trajectories(states, np.ascontiguousarray(whole[:, :, 0]))
 
 
 def _stage_by_stage(model: Model, passes: Passes, mine: IntArray, exchange: Exchange, activity: float | None) -> None:
@@ -90,7 +92,7 @@ def enumerated_forward(model: Model, exchange: Exchange, activity: float | None 
     return Trajectories(incoming, costs)
 
 
-def exact_cost(problem: Problem, model: Model, stage_costs: list[FloatArray]) -> float:
+def exact_cost(problem: Problem, model: Model, stage_costs: list[FloatArray] | FloatArray) -> float:
     """The policy's own cost over the whole tree, under the stages' risk measures, from an enumerated forward pass."""
     value = np.zeros(0)
     for t in range(len(problem.stages) - 1, -1, -1):

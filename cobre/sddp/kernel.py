@@ -293,8 +293,3 @@ class KernelLP:
             shown[at][~pool.active[at]] = -np.inf
             table.size = pool.size
         return table
-
-    def settle(self, pool: CutPool) -> None:
-        """After cuts were added to what was last shown: they are the pool's too."""
-        if self._pool is not None and self._pool[0] is pool:
-            pool.size = self._pool[-1].size

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cobre.sddp.cuts import CutPool
 from cobre.sddp.found import Found
 from cobre.sddp.kernel import NOTHING, KernelLP, Proofs
-from cobre.sddp.kernel_structures import Conclusion, Kept, Visit, address, where
+from cobre.sddp.kernel_structures import Conclusion, Kept, ShownPool, Visit, address, where
 from cobre.sddp.lp import StageLP
 from cobre.sddp.model import Share
 from cobre.sddp.risk import FloatArray
@@ -108,16 +108,15 @@ class KernelVertices(Vertices):
         found = self._ask("cobre_answer", pool)
         return None if found is None else (told, packed[:found], visit.totals[:])
 
-    def show(self, pool: CutPool) -> int:
-        """Let the next visit see the cuts of the stage's pool as they are now; where that is."""
-        at: int = where(self._kernel.shown(pool))
-        self._visit.pool = at
-        return at
+    def show(self, pool: CutPool) -> ShownPool:
+        """Let the next visit see the cuts of the stage's pool as they are now."""
+        shown = self._kernel.shown(pool)
+        self._visit.pool = where(shown)
+        return shown
 
-    def settle(self, pool: CutPool) -> None:
-        """After the kernel added vertices, and cuts to this pool of the stage, by itself: what Python counts too."""
+    def settle(self) -> None:
+        """After the kernel added vertices by itself: what Python counts too."""
         self.size = self._table.size
-        self._kernel.settle(pool)
 
     def make_room(self, count: int) -> None:
         """For so many more vertices."""

@@ -180,7 +180,7 @@ class Model:
         self.problem = problem
         self.sign = 1.0 if problem.sense == "min" else -1.0
         self._profile: SolverProfile | None = None
-        self.swept = SolverStatistics()  # of visits that no stage counts
+        self._counts = SolverStatistics()
         last = len(problem.stages) - 1
         self.stages = [
             StageModel(
@@ -195,6 +195,7 @@ class Model:
         ]
         for stage_model in self.stages:
             stage_model.lp.failure_folder = failure_folder
+            stage_model.lp.statistics = self._counts  # asked for before and after every iteration, as a whole
 
     def use_profile(self, profile: SolverProfile) -> None:
         """Solve with these options from now on."""
@@ -212,10 +213,11 @@ class Model:
 
     def statistics(self) -> SolverStatistics:
         """The solves of all stages since the model was made."""
-        total = replace(self.swept)
-        for stage in self.stages:
-            total.add(stage.lp.statistics)
-        return total
+        return self._counts.copy()
+
+    def count_reuse(self, seconds: float, reused: int, solves: int, pivots: int) -> None:
+        """What the compiled kernel did in so many seconds."""
+        self._counts.count_reuse(seconds, reused, solves, pivots)
 
     def close(self) -> None:
         """Free the solvers."""

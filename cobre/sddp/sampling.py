@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,40 +12,54 @@ from cobre.errors import ValidationError
 from cobre.sddp.problem import Problem, Stage
 from cobre.sddp.risk import FloatArray
 
-__all__ = ["draw_paths", "enumerated_paths", "scenario_count"]
+__all__ = ["Draws", "draw_paths", "enumerated_paths", "scenario_count"]
 
 IntArray = NDArray[np.int64]
 _PURPOSES = {"training": 1, "simulation": 2}
 
 
-def draw_paths(
-    problem: Problem, purpose: Literal["training", "simulation"], seed: int, iteration: int, scenarios: Sequence[int]
-) -> IntArray:
-    """The opening (scenarios, T) that each scenario meets in each stage, drawn with the openings' probabilities.
+class Draws:
+    """Which opening each scenario meets in each stage, drawn with the openings' probabilities.
 
     A draw is a function of (seed, purpose, iteration, scenario, stage) alone, by a counter-based generator (Philox,
     Salmon et al., Parallel random numbers: as easy as 1, 2, 3, 2011): it does not matter who draws it, or when.
     """
-    stages = problem.stages
-    raw = np.empty((len(scenarios), len(stages)), np.uint64)
-    bits = np.random.Philox(key=[seed % 2**64, _PURPOSES[purpose]])
-    state = bits.state  # that of an unused generator: to be set anew takes a quarter of making another
-    state["state"]["counter"] = counter = np.array([0, 0, iteration, 0], np.uint64)
-    for row, scenario in enumerate(scenarios):
-        counter[3] = scenario
-        bits.state = state
-        raw[row] = bits.random_raw(len(stages))
-    uniform = (raw >> np.uint64(11)) * 2.0**-53
-    paths = np.empty(uniform.shape, np.int64)
-    alike: dict[bytes, list[int]] = {}
-    for t, stage in enumerate(stages):
-        alike.setdefault(stage.openings.probability.tobytes(), []).append(t)
-    for among in alike.values():
-        steps = np.cumsum(stages[among[0]].openings.probability)[:-1]
-        if len(alike) == 1:
-            return np.searchsorted(steps, uniform, side="right")
-        paths[:, among] = np.searchsorted(steps, uniform[:, among], side="right")
-    return paths
+
+    def __init__(self, problem: Problem, purpose: Literal["training", "simulation"], seed: int) -> None:
+        self._stages = len(problem.stages)
+        self._bits = np.random.Philox(key=[seed % 2**64, _PURPOSES[purpose]])
+        self._unused: Any = self._bits.state  # to be set anew takes a quarter of making another generator
+        self._counter = self._unused["state"]["counter"] = np.zeros(4, np.uint64)
+        alike: dict[bytes, list[int]] = {}
+        for t, stage in enumerate(problem.stages):
+            alike.setdefault(stage.openings.probability.tobytes(), []).append(t)
+        self._steps = [
+            (among, np.cumsum(problem.stages[among[0]].openings.probability)[:-1]) for among in alike.values()
+        ]
+
+    def paths(self, iteration: int, scenarios: Sequence[int]) -> IntArray:
+        """(scenarios, T) openings."""
+        bits, unused, counter, stages = self._bits, self._unused, self._counter, self._stages
+        raw = np.empty((len(scenarios), stages), np.uint64)
+        counter[2] = iteration
+        for row, scenario in enumerate(scenarios):
+            counter[3] = scenario
+            bits.state = unused
+            raw[row] = bits.random_raw(stages)
+        uniform = (raw >> np.uint64(11)) * 2.0**-53
+        if len(self._steps) == 1:
+            return np.searchsorted(self._steps[0][1], uniform, side="right")
+        paths = np.empty(uniform.shape, np.int64)
+        for among, steps in self._steps:
+            paths[:, among] = np.searchsorted(steps, uniform[:, among], side="right")
+        return paths
+
+
+def draw_paths(
+    problem: Problem, purpose: Literal["training", "simulation"], seed: int, iteration: int, scenarios: Sequence[int]
+) -> IntArray:
+    """One use of ``Draws``."""
+    return Draws(problem, purpose, seed).paths(iteration, scenarios)
 
 
 def scenario_count(stages: Sequence[Stage], limit: int) -> int:

@@ -36,7 +36,7 @@ class Selector:
             for stage in model.stages[:-1]:
                 _make_lazy(stage, method, iteration)
 
-    def visit(self, trial_points: list[FloatArray]) -> None:
+    def visit(self, trial_points: list[FloatArray] | FloatArray) -> None:
         """Remember the states at which cuts are compared; trial_points[t] are those that stage t is entered with."""
         if isinstance(self.settings.method, Level1 | LimitedMemory | Domination):
             for t, states in enumerate(trial_points[1:]):
@@ -44,19 +44,20 @@ class Selector:
 
     def after(self, model: Model, iteration: int) -> int:
         """Drop cuts after an iteration; returns how many cuts the LPs then carry."""
-        method = self.settings.method
-        for t, stage in enumerate(model.stages[1:-1], start=1):
+        method, most = self.settings.method, self.settings.max_active_per_stage
+        selects = method is not None or most is not None
+        for t, stage in enumerate(model.stages[1:-1] if selects else (), start=1):
             changed = False
             if isinstance(method, Level1 | LimitedMemory | Domination) and iteration % method.check_frequency == 0:
                 keep = _highest(stage.pool, np.concatenate(self.visited[t]), method)
                 stage.pool.choose(keep | (stage.pool.iterations == iteration))
                 changed = True
-            if self.settings.max_active_per_stage is not None:
-                changed |= _cap(stage, self.settings.max_active_per_stage, iteration)
+            if most is not None:
+                changed |= _cap(stage, most, iteration)
             if changed and stage.lp.lazy is None and stage.reuse is None:
                 ids = np.flatnonzero(stage.pool.active)
                 stage.lp.set_cuts(ids, stage.pool.slopes[ids], stage.pool.intercepts[ids])
-        return sum(int(np.count_nonzero(stage.pool.active)) for stage in model.stages)
+        return sum(stage.pool.size - stage.pool.inactive for stage in model.stages)
 
 
 def _make_lazy(stage: StageModel, method: Dynamic, iteration: int) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cobre.sddp.contracts import Exchange
-from cobre.sddp.kernel_structures import Ahead, Leg, Spent, SweepAt, address, where
+from cobre.sddp.kernel_structures import Ahead, Leg, ShownPool, Spent, SweepAt, address, where
 from cobre.sddp.kernel_vertices import KernelVertices, Passes
 from cobre.sddp.model import Model
 from cobre.sddp.reuse import Reuse
@@ -37,6 +37,7 @@ class Sweep:
         assert kernel is not None
         self._visit = kernel.visit
         self._pools = [stage.pool for stage in model.stages]
+        self._seen, self._choices = [ShownPool() for _ in self._pools], [-1] * len(self._pools)
         self._initial = np.ascontiguousarray(model.problem.initial_state[np.newaxis])
         count = len(self._stages)
         self._orders = [np.ascontiguousarray(array) for s in model.stages for array in (s.order, s.places)]
@@ -93,25 +94,38 @@ class Sweep:
                 ahead.at += 1
         self._count()
 
-    def backward(self, trial_points: list[FloatArray], iteration: int) -> tuple[int, float]:
+    def backward(self, trial_points: list[FloatArray] | FloatArray, iteration: int) -> tuple[int, float]:
         """Add to every stage but the last the cuts at its trial points; how many, and then the bound.
 
         trial_points[t]: (r, S) states that stage t is entered with. Raises SolverError as above.
         """
         back, exchange = self._back, self._exchange
-        trials = [self._initial, *(np.ascontiguousarray(states) for states in trial_points[1:])]
-        self._hold(max(trial.shape[0] for trial in trials))
-        for leg, trial in zip(self._legs, trials, strict=True):
-            leg.trial, leg.scenarios = address(trial), trial.shape[0]
+        held = self._point_at(trial_points)
         self._show()
-        back.at, back.step, back.iteration, back.added = len(trials) - 1, _BEGINS, iteration, 0
+        back.at, back.step, back.iteration, back.added = len(self._stages) - 1, _BEGINS, iteration, 0
         while back.at >= 0:
             exchange.reached("backward" if back.at else "bound", iteration, back.at + 1)
             back.until = -1 if exchange.alone else back.at - 1
             self._go_on()
+        del held
         self._settle()
         self._count()
         return back.added, float(self._arrays["mean"][0])
+
+    def _point_at(self, trial_points: list[FloatArray] | FloatArray) -> list[FloatArray]:
+        """Let the legs find their trial points; what must be held while they do."""
+        if isinstance(trial_points, np.ndarray):
+            held = [np.ascontiguousarray(trial_points)]
+            begin, every, scenarios = address(held[0]), held[0].strides[0], trial_points.shape[1]
+            places = [(begin + every * t, scenarios) for t in range(len(self._stages))]
+        else:
+            held = [np.ascontiguousarray(states) for states in trial_points]
+            places = [(address(states), states.shape[0]) for states in held]
+        places[0] = address(self._initial), 1
+        self._hold(max(scenarios for _, scenarios in places))
+        for leg, place in zip(self._legs, places, strict=True):
+            leg.trial, leg.scenarios = place
+        return held
 
     def _go_on(self) -> None:
         back, received = self._back, None
@@ -143,7 +157,7 @@ class Sweep:
         self._vertices[t].make_room(self._back.fresh)
         if t:
             self._pools[t - 1].make_room(self._back.points)
-        self._show()
+            self._show_pool(t - 1)
 
     def _hold(self, scenarios: int) -> None:
         """Arrays for so many trial points of each stage."""
@@ -170,18 +184,25 @@ class Sweep:
 
     def _show(self) -> None:
         """Let the kernel see the cuts as they are."""
-        before = None
-        for leg, vertices, pool in zip(self._legs, self._vertices, self._pools, strict=True):
-            leg.into, before = before, vertices.show(pool)
+        for t, pool in enumerate(self._pools):
+            if pool.size != self._seen[t].size or pool.choices != self._choices[t]:
+                self._show_pool(t)
+
+    def _show_pool(self, t: int) -> None:
+        self._seen[t], self._choices[t] = self._vertices[t].show(self._pools[t]), self._pools[t].choices
+        if t + 1 < len(self._stages):
+            self._legs[t + 1].into = where(self._seen[t])
 
     def _settle(self) -> None:
-        for vertices, pool in zip(self._vertices, self._pools, strict=True):
-            vertices.settle(pool)
+        """What the kernel added is there for Python too."""
+        for vertices, pool, seen in zip(self._vertices, self._pools, self._seen, strict=True):
+            vertices.settle()
+            pool.size = seen.size
 
     def _count(self) -> None:
-        spent, statistics = self._spent, self._model.swept
+        spent = self._spent
         proved, solved, same, pivots = spent.totals
-        statistics.count_reuse(spent.seconds, proved + same, solved, pivots)
+        self._model.count_reuse(spent.seconds, proved + same, solved, pivots)
         spent.totals[:] = 0, 0, 0, 0
         spent.seconds = 0.0
 

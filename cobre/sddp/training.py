@@ -20,7 +20,7 @@ from cobre.sddp.model import Model
 from cobre.sddp.problem import Problem
 from cobre.sddp.reusing import Exactness, reuse_vertices
 from cobre.sddp.risk import Expectation, FloatArray
-from cobre.sddp.sampling import draw_paths, scenario_count
+from cobre.sddp.sampling import Draws, scenario_count
 from cobre.sddp.selection import Selector
 from cobre.sddp.settings import Enumerated, Sampled, TrainingSettings
 from cobre.sddp.state import StageState, TrainingState
@@ -146,7 +146,8 @@ class _Run:
         kernel = all(reuse.small is not None for reuse in reusing)
         self.exactness = Exactness(settings, max(len(stage.openings) for stage in stages), kernel=kernel)
         self.sweep = Sweep.of(model, exchange)
-        self.discounts = np.cumprod([1.0] + [stage.discount for stage in stages[:-1]])
+        self.draws = Draws(model.problem, "training", settings.seed)
+        self.discounts = np.cumprod([1.0] + [stage.discount for stage in stages[:-1]])[:, np.newaxis]
 
     def go(
         self, keep: Callable[[TrainingState], object] | None, wants: Callable[[int], bool] | None
@@ -231,7 +232,7 @@ class _Run:
     def forward(self, iteration: int) -> Trajectories:
         passes = self.settings.passes
         if isinstance(passes, Sampled):
-            paths = draw_paths(self.model.problem, "training", self.settings.seed, iteration, range(passes.count))
+            paths = self.draws.paths(iteration, range(passes.count))
             return sampled_forward(self.model, paths, self.exchange, self.selector.activity, self.sweep)
         return enumerated_forward(self.model, self.exchange, self.selector.activity)
 
@@ -249,10 +250,9 @@ class _Run:
             cost = exact_cost(self.model.problem, self.model, trajectories.stage_costs)
             self.exact.append(cost)
             return cost, 0.0, 0.0
-        total: FloatArray = np.zeros(self.settings.passes.count)
-        for discount, costs in zip(self.discounts, trajectories.stage_costs, strict=True):
-            total = total + discount * costs
-        self.passes.add(total)
+        # stage after stage: the same bits for any number of passes
+        total: FloatArray = np.add.accumulate(self.discounts * np.asarray(trajectories.stage_costs), axis=0)
+        self.passes.add(total[-1].copy())
         return self.passes.estimate()
 
     def record(
