@@ -50,10 +50,11 @@ def sampled_forward(
         _stage_by_stage(model, passes, mine, exchange, activity)
     if exchange.alone:
         return Trajectories(passes.states[:-1], passes.costs)
+    stages, width = len(model.stages), 1 + initial.size
     row = np.concatenate([passes.costs[:, :, np.newaxis], passes.states[1:]], axis=2).transpose(1, 0, 2)
-    gathered = exchange.gather((row.reshape(mine.size, -1), np.ones(count, np.int64)))[0]
-    whole = gathered.reshape(count, len(model.stages), -1).transpose(1, 0, 2)
-    states = np.empty((len(model.stages), count, initial.size))
+    gathered = exchange.gather((row.reshape(mine.size, stages * width), np.ones(count, np.int64)))[0]
+    whole = gathered.reshape(count, stages, width).transpose(1, 0, 2)
+    states = np.empty((stages, count, initial.size))
     states[0], states[1:] = initial, whole[:-1, :, 1:]
     return Trajectories(states, np.ascontiguousarray(whole[:, :, 0]))
 
