@@ -1,4 +1,4 @@
-"""Compiles the kernel for small LPs; everything else about the package is in pyproject.toml."""
+"""Compiles the kernel for small LPs and what its ranks meet with; everything else about the package is in pyproject.toml."""
 
 from setuptools import Extension, setup
 
@@ -14,6 +14,12 @@ setup(
             # bits must not depend on whether a product and a sum become one instruction
             extra_compile_args=["-O3", "-ffp-contract=off"],
             optional=True,  # without it HiGHS solves everything: slower, and the log says so
-        )
+        ),
+        Extension(
+            "cobre.transport._meet",
+            ["cobre/transport/meet.c"],
+            extra_compile_args=["-O3"],
+            optional=True,  # without it the ranks of a host meet in Python
+        ),
     ]
 )

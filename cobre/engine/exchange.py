@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cobre.sddp.contracts import Part, Phase
 from cobre.sddp.risk import FloatArray
-from cobre.transport.communicator import Communicator, ReduceOp
+from cobre.transport.communicator import Communicator, CompiledExchange, ReduceOp
 
 __all__ = ["CommExchange", "Watcher"]
 
@@ -26,6 +26,10 @@ class Watcher(Protocol):
 
     def reached(self, phase: Phase, iteration: int, stage: int) -> None:
         """The rank comes to this stage (1-based)."""
+
+    def words(self) -> tuple[int, int] | None:
+        """Addresses of a word for the stage and of one that counts how often it was written, 0 where there is none;
+        None where every stage is to be told."""
 
     def waiting(self, waits: bool) -> None:
         """The rank enters a collective, or has left it: standing still in one is not its own doing."""
@@ -47,6 +51,7 @@ class CommExchange:
         self.seconds = 0.0
         """Inside collectives so far: passing data, and waiting for slower ranks."""
         self._word = np.zeros(1)
+        self._compiled: CompiledExchange | None = None  # under way
         self._bounds: dict[int, IntArray] = {}  # units -> where each rank's begin, and their end
         self._plans: dict[object, _Plan] = {}
         self._rows_of: dict[bytes, IntArray] = {}
@@ -118,6 +123,31 @@ class CommExchange:
         began = self._enter()
         try:
             return self._communicator.allgatherv(mine, counts, copy=False)
+        finally:
+            self._leave(began)
+
+    @property
+    def words(self) -> tuple[int, int] | None:
+        return (0, 0) if self._watcher is None else self._watcher.words()
+
+    def enter_compiled(self) -> tuple[int, int] | None:
+        found = self._communicator.compiled() if self.words is not None else None
+        if found is None:
+            return None
+        found.begin()
+        self._compiled = found
+        return found.function, found.state
+
+    def leave_compiled(self) -> None:
+        if self._compiled is not None:
+            self.seconds += self._compiled.end()
+        self._compiled = None
+
+    def wait(self) -> None:
+        assert self._compiled is not None
+        began = self._enter()
+        try:
+            self._compiled.wait()
         finally:
             self._leave(began)
 

@@ -29,6 +29,8 @@ class Board(Protocol):
 
     def mark(self, name: str, value: int) -> None: ...
 
+    def address(self, name: str | None = None) -> int: ...
+
 
 def where(marks: Mapping[str, int]) -> dict[str, Any]:
     """``phase``, ``iteration`` and ``stage`` (of a simulation: block and stage) by a worker's words; None: unknown."""
@@ -60,6 +62,13 @@ class Position:
     def reached(self, phase: Phase, iteration: int, stage: int) -> None:
         """As the algorithm says it."""
         self.reach(phase, iteration, stage)
+
+    def words(self) -> tuple[int, int] | None:
+        """Addresses of the words ``stage`` and of beats, 0 where nobody reads them; None where somebody must be called
+        at every stage."""
+        if self._hook is not None:
+            return None
+        return (0, 0) if self._board is None else (self._board.address("stage"), self._board.address())
 
     def waiting(self, waits: bool) -> None:
         """Goes into a collective, or comes out of it."""

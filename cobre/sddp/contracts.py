@@ -57,6 +57,22 @@ class Exchange(Protocol):
     def swap(self, mine: FloatArray) -> FloatArray:
         """Everybody's (n,), rank after rank (size n,), n being the same on all ranks; read it before the next call."""
 
+    @property
+    def words(self) -> tuple[int, int] | None:
+        """Addresses where a compiled loop writes the stage that it comes to, and counts that it goes on; 0 where nobody
+        reads it. None where ``reached`` must be called at every stage."""
+
+    def enter_compiled(self) -> tuple[int, int] | None:
+        """Addresses of a function, and of what it is called with, that a compiled loop may ``swap`` with until
+        ``leave_compiled``: ``cobre_swap`` of transport/meet.c. Meanwhile, nothing else but ``wait`` and ``reached`` may
+        be called. None where there is none."""
+
+    def leave_compiled(self) -> None:
+        """What may be called is as ever; may be called twice."""
+
+    def wait(self) -> None:
+        """That function said that others are late: returns when they are there."""
+
     def agree(self, value: float) -> float:
         """Rank 0's value, on all ranks."""
 
@@ -82,8 +98,19 @@ class Serial:
     def gather(self, *parts: Part) -> list[FloatArray]:
         return [mine for mine, _ in parts]
 
+    words: tuple[int, int] | None = (0, 0)
+
     def swap(self, mine: FloatArray) -> FloatArray:
         return mine
+
+    def enter_compiled(self) -> tuple[int, int] | None:
+        return None
+
+    def leave_compiled(self) -> None:
+        """It was not entered."""
+
+    def wait(self) -> None:
+        """Nobody is late."""
 
     def agree(self, value: float) -> float:
         return value

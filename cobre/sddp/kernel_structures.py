@@ -122,7 +122,8 @@ class SweepAt(Structure):
         ("states", c_void_p), ("rows", c_void_p), ("bucket", c_void_p), ("buckets", c_int64), ("fresh_of", c_void_p),
         *((name, c_void_p) for name in ("openings", "point", "units", "told", "packed", "all_told", "all_packed")),
         ("send", c_void_p), ("received", c_void_p), ("slot", c_int64), ("mean", c_void_p), ("added", c_int64),
-        ("spent", c_void_p),
+        ("spent", c_void_p), ("swap", c_void_p), ("state", c_void_p), ("swaps", c_int64),
+        ("stage", c_void_p), ("beats", c_void_p),
     ]  # fmt: skip
 
 
@@ -131,7 +132,7 @@ class Ahead(Structure):
 
     _fields_ = [
         ("legs", c_void_p), ("at", c_int64), ("until", c_int64), ("count", c_int64),
-        *((name, c_void_p) for name in ("openings", "rows", "states", "costs", "spent")),
+        *((name, c_void_p) for name in ("openings", "rows", "states", "costs", "spent", "stage", "beats")),
     ]  # fmt: skip
 
 

@@ -9,9 +9,13 @@
 
 #include "kernel_visit.h"
 
-/* What a sweep ended for: nothing is left; exchange send with the other ranks; make room for fresh vertices and points cuts.
- * LOST_ALL: answer the pairs of this leg otherwise. */
-enum { DONE, SWAP, ROOM };
+/* What a sweep ended for: nothing is left; exchange send with the other ranks; make room for fresh vertices and points cuts;
+ * wait for ranks that swap found late. LOST_ALL: answer the pairs of this leg otherwise. */
+enum { DONE, SWAP, ROOM, WAIT };
+
+/* Exchanges count numbers with the other ranks: cobre_swap of cobre/transport/meet.c. */
+typedef int64_t (*swap_t)(void *state, const double *send, int64_t count, const double **received);
+enum { HERE, LATE };
 
 /* How far a leg is. */
 enum { BEGINS, ANSWERED, SWAPPED, SWAPPED_MORE, TOLD };
@@ -21,6 +25,16 @@ typedef struct {
     int64_t totals[4];
     double seconds;
 } spent_t;
+
+/* Words that somebody reads while a sweep runs, or NULL: the stage that it has come to, and how often it came to one. */
+typedef struct {
+    volatile int64_t *stage, *beats;
+} board_t;
+
+static void come_to(const board_t *board, int64_t leg) {
+    if (board->stage != NULL) *board->stage = leg + 1;
+    if (board->beats != NULL) ++*board->beats;
+}
 
 /* One stage of a sweep. */
 typedef struct {
@@ -54,6 +68,10 @@ typedef struct {
     double *mean;           /* of the values at the points, of the latest leg */
     int64_t added;          /* cuts */
     spent_t *spent;
+    swap_t swap; /* NULL: somebody else does it */
+    void *state; /* for it */
+    int64_t swaps; /* whether an exchange is under way */
+    board_t board;
 } sweep_t;
 
 static double now(void) {
@@ -229,20 +247,40 @@ static int64_t conclude_leg(sweep_t *w, leg_t *leg) {
     return found;
 }
 
+/* DONE, or what it ended for. */
+static int64_t exchange_parts(sweep_t *w) {
+    int64_t code = w->swap == NULL ? -1 : w->swap(w->state, w->send, w->slot, &w->received);
+    w->swaps = code == LATE;
+    return code == HERE ? DONE : code == LATE ? WAIT : SWAP;
+}
+
+/* Until this leg's pairs are told what all ranks came to. Returns DONE, or what it ended for. */
+static int64_t share_leg(sweep_t *w, leg_t *leg) {
+    int64_t ended_for;
+    if (w->ranks == 1) w->step = TOLD;
+    while (w->step != TOLD) {
+        if (!w->swaps && !tell_leg(w, leg)) break;
+        ended_for = exchange_parts(w);
+        if (ended_for != DONE) return ended_for;
+    }
+    return DONE;
+}
+
 /* Legs at, at - 1, ... down to until + 1: cuts at the distinct trial points of each for the stage in front of it. Returns what
  * it ended for, -1 without memory. After LOST_ALL, told, packed and fresh are to be put in before it goes on. */
 int64_t cobre_backward(sweep_t *w) {
     for (; w->at > w->until; w->at--, w->step = BEGINS) {
         leg_t *leg = w->legs + w->at;
         if (w->step == BEGINS) {
+            come_to(&w->board, w->at);
             w->fresh = answer_leg(w, leg);
             w->step = ANSWERED;
             if (w->fresh < 0) return w->fresh;
         }
-        if (w->ranks == 1) w->step = TOLD;
-        if (w->step != TOLD && tell_leg(w, leg)) return SWAP;
+        int64_t found = share_leg(w, leg);
+        if (found != DONE) return found;
         if (!has_room(w, leg)) return ROOM;
-        int64_t found = conclude_leg(w, leg);
+        found = conclude_leg(w, leg);
         if (found < 0) return found;
     }
     return DONE;
@@ -256,6 +294,7 @@ typedef struct {
     const int64_t *openings, *rows;
     double *states, *costs;
     spent_t *spent;
+    board_t board;
 } ahead_t;
 
 /* Legs at, at + 1, ... up to until - 1. Returns DONE, LOST_ALL or -1, of the leg at which it ended. */
@@ -265,6 +304,7 @@ int64_t cobre_forward(ahead_t *a) {
         visit_t *v = leg->visit;
         int64_t every = a->count * v->f->s;
         double began = now();
+        come_to(&a->board, a->at);
         v->points = v->count = a->count;
         v->states = a->states + a->at * every;
         v->openings = a->openings + a->at * a->count;

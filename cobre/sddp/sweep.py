@@ -20,7 +20,7 @@ from cobre.sddp.risk import Expectation, FloatArray
 __all__ = ["Sweep"]
 
 IntArray = NDArray[np.int64]
-_DONE, _SWAP, _ROOM = 0, 1, 2  # what the kernel stopped for
+_DONE, _SWAP, _ROOM, _WAIT = range(4)  # what the kernel stopped for
 _BEGINS = 0
 _NUMBERS = 1 << 24  # that the new vertices of all pairs of a stage may take
 
@@ -55,6 +55,7 @@ class Sweep:
         self._ahead, self._back = Ahead(**given), SweepAt(**given, rank=place[0], ranks=place[1])
         self._width = max(vertices.width for vertices in self._vertices)
         self._most = max(len(stage.stage.openings) for stage in model.stages)
+        self._neutral = all(isinstance(stage.stage.risk, Expectation) for stage in model.stages)
         self._room = 0  # scenarios
         self._arrays: dict[str, FloatArray] = {}
         self._numbers: dict[str, IntArray] = {}
@@ -66,7 +67,6 @@ class Sweep:
             stage.reuse is not None
             and stage.reuse.small is not None
             and isinstance(stage.reuse.vertices, KernelVertices)
-            and isinstance(stage.stage.risk, Expectation)
             for stage in model.stages
         )
         return cls(model, exchange, exchange.place) if able and exchange.place is not None else None
@@ -74,7 +74,7 @@ class Sweep:
     def can(self, scenarios: int) -> bool:
         """Whether a backward pass of this iteration at so many trial points can be done here."""
         small = scenarios * self._most * self._width <= _NUMBERS
-        return small and all(reuse.picks is None for reuse in self._reuses)
+        return small and self._neutral and all(reuse.picks is None for reuse in self._reuses)
 
     def forward(self, passes: Passes, scenarios: IntArray) -> None:
         """Take the passes through all stages. scenarios: (M,) whose they are, for errors.
@@ -86,9 +86,10 @@ class Sweep:
         ahead.count, ahead.rows = passes.count, passes.rows_at
         ahead.openings, ahead.states, ahead.costs, _ = passes.at(0)
         ahead.at = 0
+        quiet = self._show_board(ahead)
         while ahead.at < last:
             exchange.reached("forward", self._stages[0].iteration, ahead.at + 1)
-            ahead.until = last if exchange.alone else ahead.at + 1
+            ahead.until = last if quiet else ahead.at + 1
             if self._visit("cobre_forward", ahead) != _DONE:
                 self._reuses[ahead.at].follow(passes, ahead.at, scenarios)
                 ahead.at += 1
@@ -103,10 +104,15 @@ class Sweep:
         held = self._point_at(trial_points)
         self._show()
         back.at, back.step, back.iteration, back.added = len(self._stages) - 1, _BEGINS, iteration, 0
-        while back.at >= 0:
-            exchange.reached("backward" if back.at else "bound", iteration, back.at + 1)
-            back.until = -1 if exchange.alone else back.at - 1
-            self._go_on()
+        quiet, link = self._show_board(back), exchange.enter_compiled()
+        back.swaps, (back.swap, back.state) = 0, link or (None, None)
+        try:
+            while back.at >= 0:
+                exchange.reached("backward" if back.at else "bound", iteration, back.at + 1)
+                back.until = 0 if quiet and back.at else back.at - 1
+                self._go_on()
+        finally:
+            exchange.leave_compiled()
         del held
         self._settle()
         self._count()
@@ -131,7 +137,11 @@ class Sweep:
         back, received = self._back, None
         while (stopped_for := self._visit("cobre_backward", back)) != _DONE:
             received = None  # lent until the next collective only
-            if stopped_for == _SWAP:
+            if stopped_for == _WAIT:
+                self._exchange.wait()
+            elif stopped_for == _SWAP:
+                self._exchange.leave_compiled()  # too much for it, on all ranks
+                back.swap = None
                 received = self._exchange.swap(self._arrays["send"][: back.slot])
                 back.received = address(received)
             elif stopped_for == _ROOM:
@@ -181,6 +191,12 @@ class Sweep:
         for name, array in (*self._arrays.items(), *self._numbers.items()):
             setattr(self._back, name, address(array))
         self._back.buckets = buckets
+
+    def _show_board(self, at: Ahead | SweepAt) -> bool:
+        """Let the kernel write where it is; whether that is enough for those who want to know."""
+        words = self._exchange.words
+        at.stage, at.beats = words or (0, 0)
+        return words is not None
 
     def _show(self) -> None:
         """Let the kernel see the cuts as they are."""

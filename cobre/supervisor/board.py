@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Sequence
+from ctypes import addressof, c_char
 
 __all__ = ["BEATS", "WAITING", "Board"]
 
@@ -42,6 +43,11 @@ class Board:
     def place(self, name: str) -> int:
         """Where a free word stands among ``words``. Raises KeyError."""
         return self._places[name]
+
+    def address(self, name: str | None = None) -> int:
+        """Of a free word, or of the one that ``beat`` counts in, for compiled loops; good until ``close``."""
+        place = BEATS if name is None else self._places[name]
+        return addressof(c_char.from_buffer(self._memory, 8 * place))
 
     def marks(self) -> dict[str, int]:
         """The free words by name; 0 where nothing was written."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from cobre.transport import segment
 from cobre.transport.communicator import Counts, ReduceOp
 from cobre.transport.failures import invalid
 
@@ -16,6 +17,7 @@ __all__ = [
     "check_above_zero",
     "check_counts",
     "check_group",
+    "check_group_name",
     "check_out",
     "check_plain",
     "check_reducible",
@@ -40,6 +42,17 @@ def check_group(rank: object, size: object, generation: object) -> tuple[int, in
     if not 0 <= g < 2**32:
         raise invalid("connect", f"generation is {g}, but must be from 0 up to 2**32 - 1", generation=g)
     return r, n, g
+
+
+def check_group_name(name: object) -> str:
+    """The name of a group in shared memory. Raises CommError where it can be none."""
+    if not segment.AVAILABLE:
+        raise invalid("connect", "shared memory needs Linux", "use kind='tcp'")
+    if name is None:
+        raise invalid("connect", "the group has no name", "pass name=, or set COBRE_SHM_NAME on every rank of the run")
+    if not isinstance(name, str) or not 0 < len(name) <= 150 or not segment.is_name(f"{segment.PREFIX}{name}.0"):
+        raise invalid("connect", f"{name!r} cannot name a group: use up to 150 letters, digits and _.+=:@-", name=name)
+    return name
 
 
 def check_above_zero(**settings: object) -> None:

@@ -44,12 +44,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from enum import Enum
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["Communicator", "Counts", "ReduceOp", "SharedRegion"]
+__all__ = ["Communicator", "CompiledExchange", "Counts", "ReduceOp", "SharedRegion"]
 
 Counts = Sequence[int] | NDArray[np.integer[Any]]
 
@@ -96,6 +96,26 @@ class SharedRegion(ABC):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+class CompiledExchange(Protocol):
+    """A function that compiled loops exchange parts with, between ``begin`` and ``end``, when no collective of the
+    communicator may be called.
+
+    function: the address of ``cobre_swap`` (see meet.c), state: of what it is called with.
+    """
+
+    function: int
+    state: int
+
+    def begin(self) -> None:
+        """The next collectives are the function's. Raises CommError where none can begin."""
+
+    def wait(self) -> None:
+        """The function said that others are late: returns when they are there. Raises CommError."""
+
+    def end(self) -> float:
+        """The next collectives are the communicator's; returns the seconds inside the function."""
 
 
 class Communicator(ABC):
@@ -166,6 +186,10 @@ class Communicator(ABC):
 
         Raises CommError.
         """
+
+    def compiled(self) -> CompiledExchange | None:
+        """For compiled loops; None where the backend has none. Alike on all ranks of one installation."""
+        return None
 
     @abstractmethod
     def create_shared_region(self, shape: int | Sequence[int], dtype: DTypeLike) -> SharedRegion:

@@ -43,10 +43,11 @@ class Meetings:
         self.fence = Fence()
         own, everybody = group.rank, range(group.size)
         self._flags = [(flags[own], [flags[r] for r in everybody if r != own]) for flags in meeting.control.flags]
-        self._one_sided = all(meeting.control.ranks[r].fenced for r in everybody)
-        self._fenced = not (ORDERED and self._one_sided)
+        self.one_sided = all(meeting.control.ranks[r].fenced for r in everybody)
+        self._fenced = not (ORDERED and self.one_sided)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self._looks = range(_LOOKS if group.size <= cores else 1)
+        self.patient = group.size <= cores  # every rank may have a core
+        self._looks = range(_LOOKS if self.patient else 1)
         self._yields = range(_YIELDS)
 
     def arrive(self, signature: int, operation: str) -> None:
@@ -70,13 +71,16 @@ class Meetings:
                     if flag.value == word:
                         break
                 else:
-                    self._attend(word, operation)
+                    self.attend(word, operation)
                     break
         if self._fenced:
             self.fence()
 
-    def _attend(self, word: int, operation: str) -> None:
-        """Rings for those who sleep until this rank arrives, then waits for those who have not."""
+    def attend(self, word: int, operation: str) -> None:
+        """Rings for those who sleep until this rank arrives, then waits for those who have not. Raises as ``arrive``.
+
+        word: what this rank's flag shows, and what those of all others are to show.
+        """
         rank = self.group.rank
         for other, flag in enumerate(self.control.flags[word & 1]):
             if flag.value & ASLEEP and self.control.sleeping[other].value == rank + 1:
@@ -110,7 +114,7 @@ class Meetings:
                     return
                 sleeping.value = missing[0] + 1
                 flags[rank].value = word | ASLEEP
-                if self._one_sided:
+                if self.one_sided:
                     fence_everybody()
                 else:
                     self.fence()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import zlib
+from ctypes import addressof, c_char
 from itertools import accumulate
 from typing import Any
 
@@ -33,13 +34,14 @@ class Lent(np.ndarray[Any, Any]):
 
 
 class Halves:
-    """Two equal halves of a mapping, the first at ``start`` (bytes)."""
+    """Two equal halves of a mapping, the first at ``start`` (bytes). addresses: where they are, while this exists."""
 
     def __init__(self, memory: mmap.mmap, start: int, half: int) -> None:
         self.half = half
         self._starts = (start, start + half)
         self._memory = memoryview(memory)
         self._read_only = self._memory.toreadonly()
+        self.addresses = tuple(addressof(c_char.from_buffer(memory, at)) for at in self._starts)
 
     def windows(self, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int = 0) -> list[NDArray[Any]]:
         """The same place in both halves, to write to."""

@@ -18,6 +18,7 @@ from cobre.transport.checks import (
     check_above_zero,
     check_counts,
     check_group,
+    check_group_name,
     check_out,
     check_plain,
     check_reducible,
@@ -28,8 +29,10 @@ from cobre.transport.checks import (
 )
 from cobre.transport.communicator import Communicator, Counts, ReduceOp, SharedRegion
 from cobre.transport.control import Control, Verdict
-from cobre.transport.failures import Group, invalid
+from cobre.transport.failures import Group
 from cobre.transport.forming import Meeting, meet
+from cobre.transport.meet import Meet
+from cobre.transport.meet import is_there as meet_is_there
 from cobre.transport.meetings import Meetings
 from cobre.transport.plans import BroadcastPlan, GatherPlan, Halves, Plan, ReducePlan, signature
 from cobre.transport.reductions import add_in_order, reduce_in_order
@@ -90,7 +93,7 @@ class ShmCommunicator(Communicator):
     ) -> None:
         group = Group(self.backend, *check_group(rank, size, generation))
         check_above_zero(timeout=timeout, connect_timeout=connect_timeout, capacity=capacity)
-        met = meet(group, _checked_name(name), math.ceil(capacity / 2), connect_timeout, cancelled)
+        met = meet(group, check_group_name(name), math.ceil(capacity / 2), connect_timeout, cancelled)
         self._begin(group, met, timeout)
 
     def _begin(self, group: Group, met: Meeting, timeout: float) -> None:
@@ -100,6 +103,7 @@ class ShmCommunicator(Communicator):
         self._allotment = Allotment(group, self._meetings, met.control.header.secret.decode())
         self._halves: Halves | None = Halves(met.memory, Control.bytes_for(self.size), int(met.control.header.half))
         self._forget()
+        self._meet: Meet | None = None
         self._lent: NDArray[Any] | None = None  # the latest view that was handed out
         self._regions: weakref.WeakSet[SegmentRegion] = weakref.WeakSet()
         Meetings.closing_with(self, self._meetings)
@@ -241,6 +245,18 @@ class ShmCommunicator(Communicator):
         self._regions.add(region)
         return region
 
+    def compiled(self) -> Meet | None:
+        if self._meet is None and self.size > 1 and meet_is_there():
+            self._meet = Meet(self._meetings, self._halves_for, self._failed)
+        return self._meet
+
+    def _halves_for(self, operation: str) -> Halves:
+        if self._meetings.hindered:
+            self._enter(operation)
+        if self._halves is None:
+            raise self._group.closed(operation)
+        return self._halves
+
     def meet_at_fence(self) -> None:
         """A barrier under the name of a region's fence."""
         self._enter("fence")
@@ -275,7 +291,7 @@ class ShmCommunicator(Communicator):
             region.close()
         self._meetings.close()
         # Whatever still refers to the mapping (a view, a thread inside a collective) keeps it for as long as it needs.
-        self._halves, self._lent = None, None
+        self._halves, self._lent, self._meet = None, None, None
         self._forget()
 
     @property
@@ -377,13 +393,3 @@ class ShmCommunicator(Communicator):
         if len(plans) >= _REMEMBERED:
             plans.clear()
         plans[key] = plan
-
-
-def _checked_name(name: object) -> str:
-    if not segment.AVAILABLE:
-        raise invalid("connect", "shared memory needs Linux", "use kind='tcp'")
-    if name is None:
-        raise invalid("connect", "the group has no name", "pass name=, or set COBRE_SHM_NAME on every rank of the run")
-    if not isinstance(name, str) or not 0 < len(name) <= 150 or not segment.is_name(f"{segment.PREFIX}{name}.0"):
-        raise invalid("connect", f"{name!r} cannot name a group: use up to 150 letters, digits and _.+=:@-", name=name)
-    return name

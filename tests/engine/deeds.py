@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import pickle
 import threading
@@ -201,7 +202,7 @@ def agreed(communicator: Communicator, reached: list[int]) -> tuple[int, int] | 
 
 
 class Recorder:
-    """A watcher that writes down what it is told."""
+    """A watcher that writes down what it is told, of every stage."""
 
     def __init__(self) -> None:
         self.seen: list[Any] = []
@@ -209,8 +210,32 @@ class Recorder:
     def reached(self, phase: str, iteration: int, stage: int) -> None:
         self.seen.append((phase, iteration, stage))
 
+    def words(self) -> None:
+        return None
+
     def waiting(self, waits: bool) -> None:
         self.seen.append(waits)
+
+
+class Board(Recorder):
+    """One whose stages and waits a compiled loop may keep for itself, but for two words."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stage, self.beats = ctypes.c_int64(), ctypes.c_int64()
+
+    def words(self) -> tuple[int, int]:  # type: ignore[override]
+        return ctypes.addressof(self.stage), ctypes.addressof(self.beats)
+
+
+def followed(communicator: Communicator, name: str) -> tuple[bytes, bytes, int, int]:
+    """Bits of a training that is told every stage, and of one that writes them on a board; what stands there after."""
+    board, settings = Board(), CASES[name][1]
+    told, written = (
+        trained_bits(train(problem(name), settings, exchange=CommExchange(communicator, watcher)))
+        for watcher in (Recorder(), board)
+    )
+    return told, written, board.stage.value, board.beats.value
 
 
 def watched(communicator: Communicator) -> tuple[list[Any], float]:

@@ -7,6 +7,8 @@ import pytest
 
 from cobre.engine.exchange import CommExchange
 from cobre.sddp.contracts import Serial, Shuffled
+from cobre.sddp.kernel import kernel_is_there
+from cobre.sddp.training import train
 from cobre.testing.ranks import RankGroup, RankHost
 from cobre.transport.local import LocalCommunicator
 from tests.engine import deeds
@@ -58,6 +60,16 @@ def test_a_watcher_sees_every_stage_and_every_wait(rank_host: RankHost) -> None:
     # the passes; a stage and its new vertices; the bound, with its own; then the counts and the decision
     assert len(waits) // 2 == 1 + 2 * 3 + 2 + 2
     assert seconds > 0.0
+
+
+@pytest.mark.skipif(not kernel_is_there(), reason="without the kernel every stage is told")
+def test_a_compiled_loop_writes_where_it_is(rank_host: RankHost) -> None:
+    expected = deeds.trained_bits(train(deeds.problem("three passes"), deeds.CASES["three passes"][1]))
+    iterations = len(train(deeds.problem("three passes"), deeds.CASES["three passes"][1]).records)
+    with RankGroup("shm", 2, host=rank_host) as group:
+        for told, written, stage, beats in group.values(deeds.followed, "three passes"):
+            assert told == written == expected
+            assert (stage, beats) == (1, 8 * iterations)  # four stages forward and four back; the first is the last
 
 
 def test_rank_0_decides_when_to_stop(rank_host: RankHost) -> None:
