@@ -116,7 +116,8 @@ class SweepAt(Structure):
     """A backward pass (``sweep_t``)."""
 
     _fields_ = [
-        ("legs", c_void_p),
+        ("legs", c_void_p), ("count", c_int64), ("trials", c_void_p), ("scenarios", c_int64), ("every", c_int64),
+        ("kept_sizes", c_void_p), ("pool_sizes", c_void_p),
         *((name, c_int64) for name in ("at", "until", "step", "iteration", "rank", "ranks")),
         *((name, c_int64) for name in ("points", "pairs", "fresh", "most_fresh")),
         ("states", c_void_p), ("rows", c_void_p), ("bucket", c_void_p), ("buckets", c_int64), ("fresh_of", c_void_p),

@@ -40,7 +40,7 @@ static void come_to(const board_t *board, int64_t leg) {
 typedef struct {
     visit_t *visit;
     pool_t *into;        /* gets the cuts, or NULL */
-    const double *trial; /* scenarios x s: states that the stage is entered with */
+    const double *trial; /* scenarios x s: states that the stage is entered with; NULL: the sweep knows them */
     int64_t scenarios;
     int64_t units;        /* of work that its openings are cut into at least, if there are as many */
     int64_t per_unit;     /* openings in one, where that is not 0 */
@@ -49,9 +49,14 @@ typedef struct {
     int64_t cap;          /* fresh vertices of a rank that travel with what its pairs are told */
 } leg_t;
 
-/* legs: all stages. at, step: where it stands; until: the leg behind the last. */
+/* legs: all stages. trials: scenarios x every numbers from one to the next, for legs that have no trial of their own.
+ * kept_sizes, pool_sizes: of all stages' vertices and cuts, when it has ended. at, step: where it stands; until: the leg behind the last. */
 typedef struct {
     leg_t *legs;
+    int64_t count;
+    const double *trials;
+    int64_t scenarios, every;
+    int64_t *kept_sizes, *pool_sizes;
     int64_t at, until, step, iteration, rank, ranks;
     int64_t points, pairs, fresh; /* distinct trial points of this leg; this rank's pairs, then all; new vertices */
     int64_t most_fresh;           /* of a rank */
@@ -82,12 +87,14 @@ static double now(void) {
 
 /* The rows of trial that repeat none before them: equal points give equal cuts. */
 static void find_distinct(sweep_t *w, const leg_t *leg, int64_t s) {
+    const double *trial = leg->trial != NULL ? leg->trial : w->trials + w->at * w->every;
+    int64_t scenarios = leg->trial != NULL ? leg->scenarios : w->scenarios;
     size_t bytes = (size_t)s * sizeof(double);
     uint64_t mask = (uint64_t)w->buckets - 1;
     for (int64_t i = 0; i < w->buckets; i++) w->bucket[i] = -1;
     w->points = 0;
-    for (int64_t row = 0; row < leg->scenarios; row++) {
-        const double *state = leg->trial + row * s;
+    for (int64_t row = 0; row < scenarios; row++) {
+        const double *state = trial + row * s;
         uint64_t hash = 0;
         for (int64_t j = 0; j < s; j++) hash = mix(hash, state + j, sizeof(double));
         uint64_t at = hash & mask;
@@ -268,7 +275,7 @@ static int64_t share_leg(sweep_t *w, leg_t *leg) {
 
 /* Legs at, at - 1, ... down to until + 1: cuts at the distinct trial points of each for the stage in front of it. Returns what
  * it ended for, -1 without memory. After LOST_ALL, told, packed and fresh are to be put in before it goes on. */
-int64_t cobre_backward(sweep_t *w) {
+static int64_t go_back(sweep_t *w) {
     for (; w->at > w->until; w->at--, w->step = BEGINS) {
         leg_t *leg = w->legs + w->at;
         if (w->step == BEGINS) {
@@ -284,6 +291,21 @@ int64_t cobre_backward(sweep_t *w) {
         if (found < 0) return found;
     }
     return DONE;
+}
+
+/* The pool of a leg's own cuts is the one that its visit sees. */
+static void tell_sizes(const sweep_t *w) {
+    for (int64_t t = 0; t < w->count; t++) {
+        w->kept_sizes[t] = w->legs[t].visit->kept->size;
+        w->pool_sizes[t] = w->legs[t].visit->pool->size;
+    }
+}
+
+/* As go_back; the sizes are told whatever it ended for. */
+int64_t cobre_backward(sweep_t *w) {
+    int64_t ended_for = go_back(w);
+    tell_sizes(w);
+    return ended_for;
 }
 
 /* Forward passes: openings (legs x count), states ((legs + 1) x count x s) that stages are entered with, costs (legs x count)

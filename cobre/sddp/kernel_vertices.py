@@ -114,10 +114,6 @@ class KernelVertices(Vertices):
         self._visit.pool = where(shown)
         return shown
 
-    def settle(self) -> None:
-        """After the kernel added vertices by itself: what Python counts too."""
-        self.size = self._table.size
-
     def make_room(self, count: int) -> None:
         """For so many more vertices."""
         self._make_room(self.size + count)

@@ -15,6 +15,7 @@ from cobre.sddp.risk import FloatArray
 __all__ = ["Draws", "draw_paths", "enumerated_paths", "scenario_count"]
 
 IntArray = NDArray[np.int64]
+_AT_ONCE = 64  # scenarios
 _PURPOSES = {"training": 1, "simulation": 2}
 
 
@@ -30,6 +31,7 @@ class Draws:
         self._bits = np.random.Philox(key=[seed % 2**64, _PURPOSES[purpose]])
         self._unused: Any = self._bits.state  # to be set anew takes a quarter of making another generator
         self._counter = self._unused["state"]["counter"] = np.zeros(4, np.uint64)
+        self._ahead: tuple[int, IntArray] = 0, np.zeros((0, 0, self._stages), np.int64)
         alike: dict[bytes, list[int]] = {}
         for t, stage in enumerate(problem.stages):
             alike.setdefault(stage.openings.probability.tobytes(), []).append(t)
@@ -37,13 +39,25 @@ class Draws:
             (among, np.cumsum(problem.stages[among[0]].openings.probability)[:-1]) for among in alike.values()
         ]
 
+    def of_iteration(self, iteration: int, count: int) -> IntArray:
+        """(count, T) openings of scenarios 0 to count - 1; few of them are drawn for some iterations at a time."""
+        first, ahead = self._ahead
+        if not (first <= iteration < first + ahead.shape[0] and ahead.shape[1] == count):
+            first, iterations = iteration, max(1, _AT_ONCE // count)
+            ahead = self._draw([(first + i, n) for i in range(iterations) for n in range(count)])
+            ahead = ahead.reshape(iterations, count, self._stages)
+            self._ahead = first, ahead
+        paths: IntArray = ahead[iteration - first]
+        return paths
+
     def paths(self, iteration: int, scenarios: Sequence[int]) -> IntArray:
         """(scenarios, T) openings."""
+        return self._draw([(iteration, scenario) for scenario in scenarios])
+
+    def _draw(self, places: list[tuple[int, int]]) -> IntArray:
         bits, unused, counter, stages = self._bits, self._unused, self._counter, self._stages
-        raw = np.empty((len(scenarios), stages), np.uint64)
-        counter[2] = iteration
-        for row, scenario in enumerate(scenarios):
-            counter[3] = scenario
+        raw = np.empty((len(places), stages), np.uint64)
+        for row, (counter[2], counter[3]) in enumerate(places):
             bits.state = unused
             raw[row] = bits.random_raw(stages)
         uniform = (raw >> np.uint64(11)) * 2.0**-53

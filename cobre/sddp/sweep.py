@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cobre.sddp.contracts import Exchange
-from cobre.sddp.kernel_structures import Ahead, Leg, ShownPool, Spent, SweepAt, address, where
+from cobre.sddp.kernel_structures import Ahead, Leg, Spent, SweepAt, address, where
 from cobre.sddp.kernel_vertices import KernelVertices, Passes
 from cobre.sddp.model import Model
 from cobre.sddp.reuse import Reuse
@@ -37,7 +37,7 @@ class Sweep:
         assert kernel is not None
         self._visit = kernel.visit
         self._pools = [stage.pool for stage in model.stages]
-        self._seen, self._choices = [ShownPool() for _ in self._pools], [-1] * len(self._pools)
+        self._sizes, self._choices = [-1] * len(self._pools), [-1] * len(self._pools)
         self._initial = np.ascontiguousarray(model.problem.initial_state[np.newaxis])
         count = len(self._stages)
         self._orders = [np.ascontiguousarray(array) for s in model.stages for array in (s.order, s.places)]
@@ -52,7 +52,12 @@ class Sweep:
         )  # fmt: skip
         self._spent = Spent()
         given = {"legs": where(self._legs), "spent": where(self._spent)}
-        self._ahead, self._back = Ahead(**given), SweepAt(**given, rank=place[0], ranks=place[1])
+        self._kept_sizes, self._pool_sizes = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        sizes = {"kept_sizes": address(self._kept_sizes), "pool_sizes": address(self._pool_sizes)}
+        self._ahead = Ahead(**given)
+        self._back = SweepAt(**given, **sizes, count=count, rank=place[0], ranks=place[1])
+        self._legs[0].trial, self._legs[0].scenarios = address(self._initial), 1
+        self._apart = False  # whether legs have trial points of their own
         self._width = max(vertices.width for vertices in self._vertices)
         self._most = max(len(stage.stage.openings) for stage in model.stages)
         self._neutral = all(isinstance(stage.stage.risk, Expectation) for stage in model.stages)
@@ -119,18 +124,20 @@ class Sweep:
         return back.added, float(self._arrays["mean"][0])
 
     def _point_at(self, trial_points: list[FloatArray] | FloatArray) -> list[FloatArray]:
-        """Let the legs find their trial points; what must be held while they do."""
+        """Let the kernel find the trial points; what must be held while it does."""
+        back, legs = self._back, self._legs
         if isinstance(trial_points, np.ndarray):
             held = [np.ascontiguousarray(trial_points)]
-            begin, every, scenarios = address(held[0]), held[0].strides[0], trial_points.shape[1]
-            places = [(begin + every * t, scenarios) for t in range(len(self._stages))]
+            back.trials, back.scenarios, back.every = address(held[0]), held[0].shape[1], held[0][0].size
+            self._hold(held[0].shape[1])
+            own: list[tuple[int | None, int]] = [(None, 0)] * (len(legs) - 1) if self._apart else []
         else:
             held = [np.ascontiguousarray(states) for states in trial_points]
-            places = [(address(states), states.shape[0]) for states in held]
-        places[0] = address(self._initial), 1
-        self._hold(max(scenarios for _, scenarios in places))
-        for leg, place in zip(self._legs, places, strict=True):
-            leg.trial, leg.scenarios = place
+            self._hold(max(states.shape[0] for states in held))
+            own = [(address(states), states.shape[0]) for states in held[1:]]
+        for t, place in enumerate(own, start=1):
+            legs[t].trial, legs[t].scenarios = place
+        self._apart = bool(own) and own[0][0] is not None
         return held
 
     def _go_on(self) -> None:
@@ -201,19 +208,23 @@ class Sweep:
     def _show(self) -> None:
         """Let the kernel see the cuts as they are."""
         for t, pool in enumerate(self._pools):
-            if pool.size != self._seen[t].size or pool.choices != self._choices[t]:
+            if pool.size != self._sizes[t] or pool.choices != self._choices[t]:
                 self._show_pool(t)
 
     def _show_pool(self, t: int) -> None:
-        self._seen[t], self._choices[t] = self._vertices[t].show(self._pools[t]), self._pools[t].choices
+        pool = self._pools[t]
+        seen = self._vertices[t].show(pool)
+        self._sizes[t], self._choices[t] = pool.size, pool.choices
         if t + 1 < len(self._stages):
-            self._legs[t + 1].into = where(self._seen[t])
+            self._legs[t + 1].into = where(seen)
 
     def _settle(self) -> None:
         """What the kernel added is there for Python too."""
-        for vertices, pool, seen in zip(self._vertices, self._pools, self._seen, strict=True):
-            vertices.settle()
-            pool.size = seen.size
+        self._sizes = self._pool_sizes.tolist()
+        for vertices, size in zip(self._vertices, self._kept_sizes.tolist(), strict=True):
+            vertices.size = size
+        for pool, size in zip(self._pools, self._sizes, strict=True):
+            pool.size = size
 
     def _count(self) -> None:
         spent = self._spent

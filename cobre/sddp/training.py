@@ -232,7 +232,7 @@ class _Run:
     def forward(self, iteration: int) -> Trajectories:
         passes = self.settings.passes
         if isinstance(passes, Sampled):
-            paths = self.draws.paths(iteration, range(passes.count))
+            paths = self.draws.of_iteration(iteration, passes.count)
             return sampled_forward(self.model, paths, self.exchange, self.selector.activity, self.sweep)
         return enumerated_forward(self.model, self.exchange, self.selector.activity)
 
