@@ -1,4 +1,4 @@
-"""Compiles the kernel for small LPs and what its ranks meet with; everything else about the package is in pyproject.toml."""
+"""Compiles the kernel for small LPs and what its ranks meet with; all else about the package is in pyproject.toml."""
 
 from setuptools import Extension, setup
 
