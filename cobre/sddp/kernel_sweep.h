@@ -10,8 +10,10 @@
 #include "kernel_visit.h"
 
 /* What a sweep ended for: nothing is left; exchange send with the other ranks; make room for fresh vertices and points cuts;
- * wait for ranks that swap found late. LOST_ALL: answer the pairs of this leg otherwise. */
-enum { DONE, SWAP, ROOM, WAIT };
+ * wait for ranks that swap found late; let others have a turn. LOST_ALL: answer the pairs of this leg otherwise. */
+enum { DONE, SWAP, ROOM, WAIT, PAUSE };
+
+#define TURN 0.05 /* seconds after which a sweep pauses before its next stage: an interrupt is heard in Python only */
 
 /* Exchanges count numbers with the other ranks: cobre_swap of cobre/transport/meet.c. */
 typedef int64_t (*swap_t)(void *state, const double *send, int64_t count, const double **received);
@@ -276,9 +278,11 @@ static int64_t share_leg(sweep_t *w, leg_t *leg) {
 /* Legs at, at - 1, ... down to until + 1: cuts at the distinct trial points of each for the stage in front of it. Returns what
  * it ended for, -1 without memory. After LOST_ALL, told, packed and fresh are to be put in before it goes on. */
 static int64_t go_back(sweep_t *w) {
+    double began = now();
     for (; w->at > w->until; w->at--, w->step = BEGINS) {
         leg_t *leg = w->legs + w->at;
         if (w->step == BEGINS) {
+            if (now() - began > TURN) return PAUSE;
             come_to(&w->board, w->at);
             w->fresh = answer_leg(w, leg);
             w->step = ANSWERED;
@@ -319,13 +323,15 @@ typedef struct {
     board_t board;
 } ahead_t;
 
-/* Legs at, at + 1, ... up to until - 1. Returns DONE, LOST_ALL or -1, of the leg at which it ended. */
+/* Legs at, at + 1, ... up to until - 1. Returns DONE, PAUSE, LOST_ALL or -1, of the leg at which it ended. */
 int64_t cobre_forward(ahead_t *a) {
+    double entered = now();
     for (; a->at < a->until; a->at++) {
         leg_t *leg = a->legs + a->at;
         visit_t *v = leg->visit;
         int64_t every = a->count * v->f->s;
         double began = now();
+        if (began - entered > TURN) return PAUSE;
         come_to(&a->board, a->at);
         v->points = v->count = a->count;
         v->states = a->states + a->at * every;

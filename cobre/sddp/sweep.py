@@ -2,7 +2,8 @@
 
 What a stage is and comes to is told in ``cobre.sddp.forward`` and ``cobre.sddp.backward``, whose bits these are. The
 kernel stops where Python has to do something: exchange what pairs were told with the other ranks, make an array larger,
-answer pairs of which it has lost one. Where somebody follows which stage is under way, it stops at each.
+answer pairs of which it has lost one, hear an interrupt. Where somebody follows which stage is under way, it stops at
+each.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from cobre.sddp.risk import Expectation, FloatArray
 __all__ = ["Sweep"]
 
 IntArray = NDArray[np.int64]
-_DONE, _SWAP, _ROOM, _WAIT = range(4)  # what the kernel stopped for
+_DONE, _SWAP, _ROOM, _WAIT, _PAUSE = range(5)  # what the kernel stopped for
 _BEGINS = 0
 _NUMBERS = 1 << 24  # that the new vertices of all pairs of a stage may take
 
@@ -95,7 +96,8 @@ class Sweep:
         while ahead.at < last:
             exchange.reached("forward", self._stages[0].iteration, ahead.at + 1)
             ahead.until = last if quiet else ahead.at + 1
-            if self._visit("cobre_forward", ahead) != _DONE:
+            stopped_for = self._visit("cobre_forward", ahead)
+            if stopped_for not in (_DONE, _PAUSE):
                 self._reuses[ahead.at].follow(passes, ahead.at, scenarios)
                 ahead.at += 1
         self._count()
@@ -153,7 +155,7 @@ class Sweep:
                 back.received = address(received)
             elif stopped_for == _ROOM:
                 self._make_room(back.at)
-            else:
+            elif stopped_for != _PAUSE:
                 self._answer(back.at)
 
     def _answer(self, t: int) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from cobre.sddp import kernel_vertices, reuse, sweep
 from cobre.sddp.contracts import Shuffled
-from cobre.sddp.kernel import kernel_is_there
+from cobre.sddp.kernel import KernelLP, kernel_is_there
 from cobre.sddp.risk import CVaR
 from cobre.sddp.settings import Enumerated, Sampled, TrainingSettings
 from cobre.sddp.stopping import IterationLimit
@@ -110,3 +110,19 @@ def test_what_would_take_too_much_memory_goes_stage_by_stage(
     swept, visited = both_ways(SETTINGS)
     assert swept == visited
     assert "backward" not in calls
+
+
+def test_a_long_pass_pauses_for_interrupts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python hears them between calls of the kernel only."""
+    pauses = []
+    original = KernelLP.visit
+
+    def visit(self: KernelLP, name: str, at: Any) -> int:
+        found = original(self, name, at)
+        if found == sweep._PAUSE:
+            pauses.append(name)
+        return found
+
+    monkeypatch.setattr(KernelLP, "visit", visit)
+    train(cascade(stages=12, openings=9), replace(SETTINGS, passes=Sampled(600), stopping=(IterationLimit(4),)))
+    assert "cobre_backward" in pauses
