@@ -122,7 +122,10 @@ class CommExchange:
             counts = self._counts[mine.size] = (mine.size,) * self.place[1]
         began = self._enter()
         try:
-            return self._communicator.allgatherv(mine, counts, copy=False)
+            # other ranks may be in a compiled loop
+            compiled = self._communicator.compiled()
+            found = None if compiled is None else compiled.swap(mine)
+            return self._communicator.allgatherv(mine, counts, copy=False) if found is None else found
         finally:
             self._leave(began)
 

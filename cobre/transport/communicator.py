@@ -117,6 +117,10 @@ class CompiledExchange(Protocol):
     def end(self) -> float:
         """The next collectives are the communicator's; returns the seconds inside the function."""
 
+    def swap(self, mine: NDArray[np.float64]) -> NDArray[np.float64] | None:
+        """One such exchange without a compiled loop, between other collectives: all (n,), rank after rank; None where
+        they are too large for this. Raises CommError."""
+
 
 class Communicator(ABC):
     """One rank's end of a group. As a context manager it closes itself."""

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
-from ctypes import Structure, addressof, c_double, c_int64, c_uint64, c_void_p, sizeof
+from ctypes import Structure, addressof, byref, c_double, c_int64, c_uint64, c_void_p, sizeof
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cobre.transport.meetings import Meetings
 from cobre.transport.plans import Halves, signature
 
 __all__ = ["Meet", "is_there"]
 
+_LATE, _LARGE = 1, 2  # what the function returns, beside 0
 _OPERATION = "exchange of parts"
 _SIGNATURE = (signature(_OPERATION) >> 24) & 0xFFFFFFFF
 _LOOKS, _YIELDS = 400, 200  # as long as in Python: a look takes some 5 nanoseconds here
@@ -34,17 +39,19 @@ class _State(Structure):
 
 
 @cache
-def _function() -> int | None:
-    """Where ``cobre_swap`` is; None where it was not compiled, or from other sources than are here."""
+def _function() -> Any:
+    """``cobre_swap``; None where it was not compiled, or from other sources than are here."""
     found = sorted(Path(__file__).parent.glob("_meet*.so"))
     if not found:
         return None
     library = ctypes.CDLL(str(found[0]))
     try:
         fits = c_int64.in_dll(library, "cobre_meet_size").value == sizeof(_State)
-        return ctypes.cast(library.cobre_swap, c_void_p).value if fits else None
+        swap = library.cobre_swap
     except (ValueError, AttributeError):
         return None
+    swap.restype, swap.argtypes = c_int64, [c_void_p, c_void_p, c_int64, c_void_p]
+    return swap if fits else None
 
 
 def is_there() -> bool:
@@ -64,7 +71,8 @@ class Meet:
         """halves: where parts go, or raises where no collective may begin; failed: told what ends a ``wait``."""
         function = _function()
         assert function is not None, "it is not installed"
-        self.function = function
+        self._swap = function
+        self.function: int = ctypes.cast(function, c_void_p).value  # type: ignore[assignment]  # it is somewhere
         self._meetings, self._find_halves, self._failed = meetings, halves, failed
         rank, size, control = meetings.group.rank, meetings.group.size, meetings.control
         self._flags: Sequence[Sequence[ctypes.c_uint64]] = control.flags  # what is referred to stays mapped
@@ -103,3 +111,17 @@ class Meet:
         self._meetings.sequence = state.sequence
         seconds, state.seconds = float(state.seconds), 0.0
         return seconds
+
+    def swap(self, mine: NDArray[np.float64]) -> NDArray[np.float64] | None:
+        """The same exchange from Python, where other ranks may make it from a compiled loop: everybody's (n,), rank
+        after rank. None where it is too much for this way: it is for all, and nothing has been done."""
+        self.begin()
+        try:
+            given, received = np.ascontiguousarray(mine), c_void_p()
+            while (code := self._swap(self.state, given.ctypes.data, given.size, byref(received))) == _LATE:
+                self.wait()
+            if code == _LARGE or received.value is None:
+                return None
+            return np.frombuffer((c_double * (self._state.size * given.size)).from_address(received.value)).copy()
+        finally:
+            self.end()

@@ -238,6 +238,12 @@ def followed(communicator: Communicator, name: str) -> tuple[bytes, bytes, int, 
     return told, written, board.stage.value, board.beats.value
 
 
+def followed_by_one(communicator: Communicator, name: str) -> bytes:
+    """Bits of a training of which rank 0 is told every stage, and the others none."""
+    watcher = Recorder() if communicator.rank == 0 else Board()
+    return trained_bits(train(problem(name), CASES[name][1], exchange=CommExchange(communicator, watcher)))
+
+
 def watched(communicator: Communicator) -> tuple[list[Any], float]:
     recorder = Recorder()
     exchange = CommExchange(communicator, recorder)

@@ -72,6 +72,13 @@ def test_a_compiled_loop_writes_where_it_is(rank_host: RankHost) -> None:
             assert (stage, beats) == (1, 8 * iterations)  # four stages forward and four back; the first is the last
 
 
+def test_a_rank_that_is_told_every_stage_meets_ranks_that_are_not(rank_host: RankHost) -> None:
+    expected = deeds.trained_bits(train(deeds.problem("three passes"), deeds.CASES["three passes"][1]))
+    for kind in ("shm", "tcp"):
+        with RankGroup(kind, 3, host=rank_host) as group:
+            assert group.values(deeds.followed_by_one, "three passes") == [expected] * 3
+
+
 def test_rank_0_decides_when_to_stop(rank_host: RankHost) -> None:
     with RankGroup("shm", 3, host=rank_host) as group:
         assert group.values(deeds.stopping) == [("shutdown", 2)] * 3

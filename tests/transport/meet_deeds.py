@@ -135,3 +135,21 @@ def begins_unfit(communicator: Communicator) -> list[str]:
 
 def has_none(communicator: Communicator) -> bool:
     return communicator.compiled() is None
+
+
+def some_in_python(communicator: Communicator) -> float:
+    """Rank 0 exchanges from Python, the others in a loop; a part that is too large for all of them."""
+    caller, total = Caller(communicator), 0.0
+    if communicator.rank == 0:
+        for turn in range(50):
+            whole = caller.exchange.swap(part(0, turn, 7))
+            assert whole is not None
+            total += float(whole.sum())
+        assert caller.exchange.swap(np.ones(1 << 20)) is None
+        return total
+    caller.exchange.begin()
+    for turn in range(50):
+        total += float(caller(part(communicator.rank, turn, 7)).sum())
+    assert caller.once(np.ones(1 << 20))[0] == LARGE
+    caller.exchange.end()
+    return total

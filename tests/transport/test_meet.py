@@ -22,6 +22,11 @@ def test_who_is_late_is_waited_for(rank_host: RankHost) -> None:
         assert sum(group.values(deeds.takes_turns, 100, True)) > 0, "nobody ever was"
 
 
+def test_who_calls_from_python_meets_the_others(rank_host: RankHost) -> None:
+    with RankGroup("shm", 3, host=rank_host) as group:
+        assert len(set(group.values(deeds.some_in_python))) == 1
+
+
 def test_what_does_not_fit_goes_another_way(rank_host: RankHost) -> None:
     with RankGroup("shm", 2, host=rank_host) as group:
         assert group.values(deeds.brings_too_much) == [[8, deeds.LARGE, 2 << 20, 2 << 20]] * 2
