@@ -36,7 +36,8 @@ ROOT_NAMES = {
 
 def modules() -> list[str]:
     found = [module.name for module in pkgutil.walk_packages(cobre.__path__, "cobre.")]
-    return ["cobre", *(name for name in found if name != "cobre.sddp._kernel")]  # which is compiled, and is no module
+    compiled = ("cobre.sddp._kernel", "cobre.transport._meet")  # which are no modules
+    return ["cobre", *(name for name in found if name not in compiled)]
 
 
 PACKAGE = Path(cobre.__path__[0])
