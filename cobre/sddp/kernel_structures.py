@@ -122,7 +122,8 @@ class SweepAt(Structure):
         *((name, c_int64) for name in ("points", "pairs", "fresh", "most_fresh")),
         ("states", c_void_p), ("rows", c_void_p), ("bucket", c_void_p), ("buckets", c_int64), ("fresh_of", c_void_p),
         *((name, c_void_p) for name in ("openings", "point", "units", "told", "packed", "all_told", "all_packed")),
-        ("send", c_void_p), ("received", c_void_p), ("slot", c_int64), ("mean", c_void_p), ("added", c_int64),
+        ("send", c_void_p), ("room", c_int64), ("received", c_void_p), ("slot", c_int64),
+        ("mean", c_void_p), ("added", c_int64),
         ("spent", c_void_p), ("swap", c_void_p), ("state", c_void_p), ("swaps", c_int64),
         ("stage", c_void_p), ("beats", c_void_p),
     ]  # fmt: skip

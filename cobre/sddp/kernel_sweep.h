@@ -70,6 +70,7 @@ typedef struct {
     double *told, *packed;         /* this rank's */
     double *all_told, *all_packed; /* everybody's */
     double *send;
+    int64_t room;           /* numbers in send */
     const double *received; /* ranks x slot */
     int64_t slot;           /* numbers of each rank that are exchanged */
     double *mean;           /* of the values at the points, of the latest leg */
@@ -174,6 +175,7 @@ static int64_t rounded(int64_t count) {
 static void post(sweep_t *w, const leg_t *leg, int64_t most, int64_t width) {
     int64_t along = w->fresh < leg->cap ? w->fresh : leg->cap;
     w->slot = rounded(1 + most + leg->cap * width);
+    if (w->slot > w->room) return;
     w->send[0] = (double)w->fresh;
     memcpy(w->send + 1, w->told, (size_t)w->pairs * sizeof(double));
     memcpy(w->send + 1 + most, w->packed, (size_t)(along * width) * sizeof(double));
@@ -226,8 +228,9 @@ static int tell_leg(sweep_t *w, leg_t *leg) {
         return 1;
     }
     if (w->step == SWAPPED && !receive(w, leg, blocks, most, width)) {
-        memcpy(w->send, w->packed, (size_t)(w->fresh_of[w->rank] * width) * sizeof(double));
         w->slot = rounded(w->most_fresh * width);
+        if (w->slot <= w->room)
+            memcpy(w->send, w->packed, (size_t)(w->fresh_of[w->rank] * width) * sizeof(double));
         w->step = SWAPPED_MORE;
         return 1;
     }
@@ -269,6 +272,7 @@ static int64_t share_leg(sweep_t *w, leg_t *leg) {
     if (w->ranks == 1) w->step = TOLD;
     while (w->step != TOLD) {
         if (!w->swaps && !tell_leg(w, leg)) break;
+        if (w->slot > w->room) return -1;
         ended_for = exchange_parts(w);
         if (ended_for != DONE) return ended_for;
     }

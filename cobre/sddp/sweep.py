@@ -189,7 +189,7 @@ class Sweep:
         buckets = 1 << (2 * scenarios - 1).bit_length()
         sizes = {
             "states": scenarios * states, "mean": scenarios, "told": pairs, "packed": pairs * self._width,
-            "all_told": others, "all_packed": others * self._width, "send": 2 * (1 + others * (1 + self._width)),
+            "all_told": others, "all_packed": others * self._width, "send": _send_size(others, self._width),
         }  # fmt: skip
         numbers = {
             "rows": scenarios, "bucket": buckets, "fresh_of": ranks,
@@ -199,7 +199,7 @@ class Sweep:
         self._numbers = {name: np.empty(size, np.int64) for name, size in numbers.items()}
         for name, array in (*self._arrays.items(), *self._numbers.items()):
             setattr(self._back, name, address(array))
-        self._back.buckets = buckets
+        self._back.buckets, self._back.room = buckets, self._arrays["send"].size
 
     def _show_board(self, at: Ahead | SweepAt) -> bool:
         """Let the kernel write where it is; whether that is enough for those who want to know."""
@@ -234,6 +234,11 @@ class Sweep:
         self._model.count_reuse(spent.seconds, proved + same, solved, pivots)
         spent.totals[:] = 0, 0, 0, 0
         spent.seconds = 0.0
+
+
+def _send_size(pairs: int, width: int) -> int:
+    """Numbers of the largest part that a rank brings: rounded up, a count, its pairs and at least two new vertices."""
+    return 2 * (1 + pairs + max(2, pairs) * width)
 
 
 def _reuse_of(reuse: Reuse | None) -> Reuse:

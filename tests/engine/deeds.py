@@ -57,6 +57,7 @@ def _selecting(method: Any, **further: Any) -> TrainingSettings:
 CASES: dict[str, tuple[dict[str, Any], TrainingSettings, SimulationSettings]] = {
     "three passes": ({}, _PLAIN, _SIMULATION),
     "one pass": ({"openings": 9}, _with(passes=Sampled(1)), replace(_SIMULATION, block=None)),
+    "one pass, one opening": ({"openings": 1, "stages": 6}, _with(passes=Sampled(1)), _SIMULATION),
     "two openings a unit": ({}, _with(openings_per_unit=2), _SIMULATION),
     "one stage": ({"stages": 1}, _PLAIN, _SIMULATION),
     "one opening": ({"openings": 1}, _PLAIN, SimulationSettings(Enumerated(), block=1)),

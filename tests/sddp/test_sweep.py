@@ -126,3 +126,13 @@ def test_a_long_pass_pauses_for_interrupts(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(KernelLP, "visit", visit)
     train(cascade(stages=12, openings=9), replace(SETTINGS, passes=Sampled(600), stopping=(IterationLimit(4),)))
     assert "cobre_backward" in pauses
+
+
+@pytest.mark.parametrize("pairs", [1, 2, 3, 50])
+def test_there_is_room_for_what_a_rank_brings(pairs: int) -> None:
+    """Its size is rounded up to the next of 1, 2, 3, 4, 6, 8, 12, ..., and two new vertices always have a place."""
+    sizes = sorted(n for k in range(24) for n in (2**k, 3 * 2**k))
+    for width in range(1, 300):
+        for fresh in {0, 1, 2, pairs}:
+            part = 1 + pairs + fresh * width
+            assert next(size for size in sizes if size >= part) <= sweep._send_size(pairs, width)
