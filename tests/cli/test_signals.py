@@ -68,7 +68,8 @@ def test_a_signal_before_the_first_iteration_ends_saves_that_one(case: Path, tmp
 
 def test_the_second_interrupt_ends_at_once(case: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    process = start("train", case, "-o", out, *ENDLESS, *LONG_ITERATIONS)
+    for_minutes = ("--set", "training.selection.forward_passes=300000")
+    process = start("train", case, "-o", out, *ENDLESS, *LONG_ITERATIONS, *for_minutes)
     read = wait_for(process, "training brook")
     process.send_signal(signal.SIGINT)
     read += wait_for(process, "stopping after")
