@@ -246,7 +246,7 @@ class KernelLP:
             tight=np.empty((count, self.states + 1), np.int64),
             totals=np.empty(5, np.int64),
         )
-        addresses = WalkedAt(*(address(getattr(found, name)) for name in WALKED))
+        addresses = WalkedAt(**{name: address(getattr(found, name)) for name in WALKED if name != "records"})
         self.call(
             "walk", self.shown(pool), *starts, count,
             walks.places, walks.known, walks.units, walks.rows, sides, most, addresses,

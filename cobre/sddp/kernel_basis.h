@@ -71,6 +71,7 @@ typedef struct {
     double *inverse; /* wide x wide */
     double *matrix; /* wide x wide, scratch */
     double *z, *y, *right, *column; /* wide */
+    double *still; /* wide: right without the right-hand sides that move */
     double *reduced, *row; /* vars */
     double *outgoing; /* s + 1, scaled */
     double *state; /* s: an outgoing one, not scaled */
@@ -102,6 +103,7 @@ static uintptr_t lay_out(walk_t *w, const form_t *f, const pool_t *pool, uintptr
     w->y = take(&at, wide * d);
     w->right = take(&at, wide * d);
     w->column = take(&at, wide * d);
+    w->still = take(&at, wide * d);
     w->reduced = take(&at, f->vars * d);
     w->row = take(&at, f->vars * d);
     w->outgoing = take(&at, (f->s + 1) * d);
@@ -275,6 +277,7 @@ WIDE static void compute(walk_t *w, const double *sides) {
         if (w->watched_of[v] > s) continue;
         for (int64_t j = 0; j < s + 2; j++) w->right[m + j] -= w->coef[j * (s + 1) + w->watched_of[v]] * x;
     }
+    memcpy(w->still, w->right, (size_t)wide * sizeof(double));
     if (sides != NULL)
         for (int64_t k = 0; k < f->k; k++) w->right[f->moving[k]] += sides[k];
     memset(w->y, 0, (size_t)wide * sizeof(double));
@@ -337,6 +340,47 @@ static int is_dual_feasible(const walk_t *w) {
         if (status != LOWER && !(w->reduced[v] <= FEASIBLE)) return 0;
     }
     return 1;
+}
+
+/* What a basis is for any right-hand side: its basic variables as affine functions of those that move. */
+typedef struct {
+    double *base, *low, *high; /* wide; NaN in base for a basis that proves nothing */
+    double *gain; /* k x wide */
+    double *still; /* s + 1: where a watched column is that is not basic */
+    int64_t *place; /* s + 1: of each watched column among the basic ones, or -1 */
+} record_t;
+
+static int64_t record_size(const form_t *f) { return f->wide * (3 + f->k) + 2 * (f->s + 1); }
+
+static record_t record_at(const form_t *f, double *at) {
+    record_t r;
+    r.base = at;
+    r.low = at + f->wide;
+    r.high = at + 2 * f->wide;
+    r.gain = at + 3 * f->wide;
+    r.still = r.gain + f->wide * f->k;
+    r.place = (int64_t *)(r.still + f->s + 1);
+    return r;
+}
+
+/* Of the basis that w has taken up and computed. */
+static void write_record(const walk_t *w, record_t r) {
+    const form_t *f = w->f;
+    int64_t wide = f->wide;
+    for (int64_t p = 0; p < wide; p++) {
+        const double *line = w->inverse + p * wide;
+        r.base[p] = dot(line, w->still, wide);
+        r.low[p] = f->lower[w->basic[p]];
+        r.high[p] = f->upper[w->basic[p]];
+        for (int64_t j = 0; j < f->k; j++) r.gain[j * wide + p] = line[f->moving[j]];
+    }
+    for (int64_t j = 0; j <= f->s; j++) {
+        int64_t v = f->watched[j];
+        r.place[j] = -1;
+        r.still[j] = w->status[v] == BASIC ? 0.0 : at_rest(f, w->status[v], v);
+        for (int64_t p = 0; p < wide; p++)
+            if (w->basic[p] == v) r.place[j] = p;
+    }
 }
 
 #endif

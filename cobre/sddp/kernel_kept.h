@@ -22,54 +22,22 @@ typedef struct {
     int64_t *bucket; /* a power of two: places by the hash of their bases, -1 for none */
 } kept_t;
 
-/* What a basis is for any right-hand side: its basic variables as affine functions of those that move. */
-typedef struct {
-    double *base, *low, *high; /* wide; NaN in base for a basis that proves nothing */
-    double *gain; /* k x wide */
-    double *still; /* s + 1: where a watched column is that is not basic */
-    int64_t *place; /* s + 1: of each watched column among the basic ones, or -1 */
-} record_t;
 
-static record_t record_at(const form_t *f, int64_t address) {
-    double *at = (double *)(intptr_t)address;
-    record_t r;
-    r.base = at;
-    r.low = at + f->wide;
-    r.high = at + 2 * f->wide;
-    r.gain = at + 3 * f->wide;
-    r.still = r.gain + f->wide * f->k;
-    r.place = (int64_t *)(r.still + f->s + 1);
-    return r;
-}
-
-/* Filled in when it is first asked for. */
+/* Of a vertex that nobody brought it with, when it is first asked for. */
 static record_t learn(walk_t *w, kept_t *kept, int64_t u) {
     const form_t *f = w->f;
-    int64_t wide = f->wide, s = f->s, k = f->k;
     if (kept->record[u] == 0) {
         kept->record[u] = kept->spares[--kept->spare];
-        record_t r = record_at(f, kept->record[u]);
-        if (!take_up(w, kept->status + u * (f->n + f->m), kept->tight + u * (s + 1))) {
-            for (int64_t p = 0; p < wide; p++) r.base[p] = NAN;
+        record_t r = record_at(f, (double *)(intptr_t)kept->record[u]);
+        if (!take_up(w, kept->status + u * (f->n + f->m), kept->tight + u * (f->s + 1))) {
+            for (int64_t p = 0; p < f->wide; p++) r.base[p] = NAN;
             return r;
         }
         compute(w, NULL);
-        if (!is_dual_feasible(w)) w->z[0] = NAN;
-        for (int64_t p = 0; p < wide; p++) {
-            r.base[p] = w->z[p];
-            r.low[p] = f->lower[w->basic[p]];
-            r.high[p] = f->upper[w->basic[p]];
-            for (int64_t j = 0; j < k; j++) r.gain[j * wide + p] = w->inverse[p * wide + f->moving[j]];
-        }
-        for (int64_t j = 0; j <= s; j++) {
-            int64_t v = f->watched[j];
-            r.place[j] = -1;
-            r.still[j] = w->status[v] == BASIC ? 0.0 : at_rest(f, w->status[v], v);
-            for (int64_t p = 0; p < wide; p++)
-                if (w->basic[p] == v) r.place[j] = p;
-        }
+        write_record(w, r);
+        if (!is_dual_feasible(w)) r.base[0] = NAN;
     }
-    return record_at(f, kept->record[u]);
+    return record_at(f, (double *)(intptr_t)kept->record[u]);
 }
 
 /* z: the basic variables at these right-hand sides. Returns how many are out of bounds. */
@@ -120,9 +88,11 @@ static int64_t *bucket_of(const form_t *f, const kept_t *kept, const int8_t *sta
     }
 }
 
-/* Numbers in a row that says all of a vertex: its constant, multipliers, slopes, tight cuts, statuses eight to a number. */
-static int64_t packed_width(const form_t *f) {
-    return 1 + f->r + f->s + f->s + 1 + (f->n + f->m + 7) / 8;
+/* Numbers in a row that says all of a vertex: its constant, multipliers, slopes, tight cuts, statuses eight to a number;
+ * where kept ones have records, whether its own comes with it, 1 or 0, and that. */
+static int64_t packed_width(const form_t *f, const kept_t *kept) {
+    int64_t width = 1 + f->r + f->s + f->s + 1 + (f->n + f->m + 7) / 8;
+    return kept->records > 0 ? width + 1 + record_size(f) : width;
 }
 
 /* Keep the vertex of such a row, where its basis is not kept yet; its place. There must be room. */
@@ -142,6 +112,11 @@ static int64_t keep_one(const form_t *f, kept_t *kept, const double *row) {
         kept->levels[o * room + u] = level;
     }
     for (int64_t j = 0; j < s; j++) kept->slopes[j * room + u] = slopes[j];
+    const double *record = cuts + s + 1 + (length + 7) / 8;
+    if (kept->records > 0 && *record != 0.0) {
+        kept->record[u] = kept->spares[--kept->spare];
+        memcpy((void *)(intptr_t)kept->record[u], record + 1, (size_t)record_size(f) * sizeof(double));
+    }
     return u;
 }
 

@@ -88,7 +88,7 @@ class ProofsAt(Structure):
     _fields_ = [(name, c_void_p) for name in _PROOFS]
 
 
-WALKED = ("outcome", "pivots", "same", "objective", "outgoing", "duals", "status", "tight", "totals")
+WALKED = ("outcome", "pivots", "same", "objective", "outgoing", "duals", "status", "tight", "records", "totals")
 SOLVED = ("same", "objective", "duals", "status", "tight")
 
 

@@ -217,7 +217,7 @@ static void pass_on(leg_t *leg, int64_t most_fresh) {
 /* From this rank's answers to everybody's. Returns whether there is something to exchange first. */
 static int tell_leg(sweep_t *w, leg_t *leg) {
     const form_t *f = leg->visit->f;
-    int64_t width = packed_width(f), blocks = blocks_of(w, leg, f->openings), most = 0;
+    int64_t width = packed_width(f, leg->visit->kept), blocks = blocks_of(w, leg, f->openings), most = 0;
     for (int64_t r = 0; r < w->ranks; r++) {
         int64_t pairs = pairs_of(w, r, blocks, f->openings);
         most = pairs > most ? pairs : most;

@@ -7,8 +7,11 @@
 
 enum { FRESH = -1, NONE = -2 }; /* instead of a place; NONE - d: that of the d-th FRESH one before it */
 
-/* The vertex that a solution is at, as a row; the value of its pair is value there. */
-static void pack(const form_t *f, const walked_t *found, int64_t i, int64_t opening, const double *state, double *row) {
+/* The vertex that a solution is at, as a row. */
+static void pack(
+    const form_t *f, const kept_t *kept, const walked_t *found, int64_t i, int64_t opening, const double *state,
+    double *row
+) {
     const double *duals = found->duals + i * f->m;
     double *multipliers = row + 1, *slopes = multipliers + f->r, *cuts = slopes + f->s, total = 0.0;
     for (int64_t j = 0; j < f->s; j++) {
@@ -30,6 +33,14 @@ static void pack(const form_t *f, const walked_t *found, int64_t i, int64_t open
     for (int64_t j = 0; j <= f->s; j++) cuts[j] = (double)found->tight[i * (f->s + 1) + j];
     memset(cuts + f->s + 1, 0, (size_t)((f->n + f->m + 7) / 8 * 8));
     memcpy(cuts + f->s + 1, found->status + i * (f->n + f->m), (size_t)(f->n + f->m));
+    if (kept->records == 0) return;
+    double *record = cuts + f->s + 1 + (f->n + f->m + 7) / 8;
+    size_t bytes = (size_t)record_size(f) * sizeof(double);
+    *record = found->records != NULL ? 1.0 : 0.0;
+    if (found->records != NULL)
+        memcpy(record + 1, found->records + i * record_size(f), bytes);
+    else
+        memset(record + 1, 0, bytes);
 }
 
 /* What the pairs that were solved, the rows'th, came to, told to all: the place of their vertex, or FRESH, with rows of
@@ -38,7 +49,7 @@ int64_t cobre_name(
     const form_t *f, const kept_t *kept, int64_t count, const int64_t *rows, const int64_t *openings,
     const int64_t *point, const double *states, const walked_t *found, double *told, int64_t stride, double *packed
 ) {
-    int64_t fresh = 0, *so_far = malloc((size_t)(count + 1) * sizeof(int64_t)), width = packed_width(f);
+    int64_t fresh = 0, *so_far = malloc((size_t)(count + 1) * sizeof(int64_t)), width = packed_width(f, kept);
     if (so_far == NULL) return -1;
     for (int64_t i = 0; i < count; i++) {
         int64_t of = found->same[i], code;
@@ -49,7 +60,7 @@ int64_t cobre_name(
             code = *bucket_of(f, kept, found->status + i * (f->n + f->m), found->tight + i * (f->s + 1));
             if (code < 0) {
                 code = FRESH;
-                pack(f, found, i, openings[rows[i]], states + point[rows[i]] * f->s, packed + fresh++ * width);
+                pack(f, kept, found, i, openings[rows[i]], states + point[rows[i]] * f->s, packed + fresh++ * width);
             }
         }
         so_far[i] = fresh;
@@ -65,7 +76,7 @@ int64_t cobre_keep(
     const form_t *f, kept_t *kept, int64_t points, const double *told, int64_t stride, int64_t u, const double *packed,
     const int64_t *turn, int64_t iteration, int64_t *places
 ) {
-    int64_t count = points * f->openings, fresh = 0, width = packed_width(f);
+    int64_t count = points * f->openings, fresh = 0, width = packed_width(f, kept);
     int64_t *memory = malloc((size_t)(u + count + 1) * sizeof(int64_t)), *kept_at = memory, *told_at = memory + u;
     if (memory == NULL) return -1;
     for (int64_t i = 0; i < u; i++) {

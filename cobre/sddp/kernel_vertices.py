@@ -49,19 +49,23 @@ class Passes:
 
 
 class KernelVertices(Vertices):
-    """``Vertices``; where the kernel proves, with a record each, filled in when it is first asked for.
+    """``Vertices``; where the kernel proves, with a record each, at the latest when it is first asked for.
 
     A record has the W basic variables as affine functions of the K moving right-hand sides, their bounds, and where the
     watched columns are (``record_t`` in kernel_kept.h). As long as every basic variable lies within its bounds and no
     cut is violated, a basis that is dual feasible is optimal (Vanderbei, Linear Programming, chapter 6).
 
+    A solve that comes to a new vertex has what its record says at hand: it travels in the vertex's row, behind what
+    ``Vertices`` has there.
+
     record: (room,) addresses, 0 where there is none. Records stand in blocks, are never moved and are used again.
+    record_size: numbers in one.
     """
 
     def __init__(self, lp: StageLP, kernel: KernelLP, limit: int, *, proves: bool) -> None:
         super().__init__(lp, limit)
         self._kernel, self._proves = kernel, proves
-        self._record_size = kernel.wide * (3 + kernel.moving) + 2 * (kernel.states + 1)
+        self.record_size = kernel.wide * (3 + kernel.moving) + 2 * (kernel.states + 1)
         self._blocks: list[FloatArray] = []
         self._records = 0
         self.record = np.zeros(self.last_used.size, np.int64)
@@ -78,6 +82,7 @@ class KernelVertices(Vertices):
         self._means = np.empty(1)
         self._conclusion = Conclusion(visit=where(self._visit), mean=address(self._means))
         if proves:
+            self.width += 1 + self.record_size
             self._add_records(_FIRST)
         self._moved()
 
@@ -101,7 +106,7 @@ class KernelVertices(Vertices):
         visit, count = self._visit, share.openings.size
         if self._share is not share:  # it is the same one most of the time
             self._share, self._pairs = share, tuple(map(address, (share.openings, share.points, share.own_units)))
-        told, packed = np.empty((count, 1)), np.empty((count, self._ends[-1]))
+        told, packed = np.empty((count, 1)), np.empty((count, self.width))
         visit.points, visit.count, visit.states = states.shape[0], count, address(states)
         visit.openings, visit.point, visit.units = self._pairs
         visit.first, visit.second = address(told), address(packed)
@@ -181,7 +186,7 @@ class KernelVertices(Vertices):
     def name(
         self, found: Found, left: IntArray, openings: IntArray, points: IntArray, states: FloatArray, told: FloatArray
     ) -> FloatArray:
-        packed = np.empty((left.size, self._ends[-1]))
+        packed = np.empty((left.size, self.width))
         fresh = self._kernel.call(
             "name", self._table, left.size, left, openings, points, states, self._kernel.solved(found), told,
             told.shape[1], packed,
@@ -210,12 +215,12 @@ class KernelVertices(Vertices):
 
     def _add_records(self, count: int) -> None:
         """Space for so many more: what nobody has touched yet is no memory."""
-        block = np.empty((count, self._record_size))
+        block = np.empty((count, self.record_size))
         self._blocks.append(block)
         begin = address(block)
         spare = self._table.spare
         spares = np.empty(self._records + count, np.int64)
-        spares[:count] = begin + np.arange(count)[::-1] * (8 * self._record_size)
+        spares[:count] = begin + np.arange(count)[::-1] * (8 * self.record_size)
         spares[count : count + spare] = self.spares[:spare]
         self.spares = spares
         self._records = self._table.records = self._records + count

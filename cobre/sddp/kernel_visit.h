@@ -26,7 +26,7 @@ static uintptr_t lay_out_proofs(const form_t *f, int64_t count, batch_t *b, uint
     return at;
 }
 
-static uintptr_t lay_out_walked(const form_t *f, batch_t *b, uintptr_t at) {
+static uintptr_t lay_out_walked(const form_t *f, int records, batch_t *b, uintptr_t at) {
     int64_t d = (int64_t)sizeof(double), count = b->lefts;
     b->walked.outcome = take(&at, count);
     b->walked.pivots = take(&at, count * d);
@@ -36,6 +36,7 @@ static uintptr_t lay_out_walked(const form_t *f, batch_t *b, uintptr_t at) {
     b->walked.duals = take(&at, count * f->m * d);
     b->walked.status = take(&at, count * (f->n + f->m));
     b->walked.tight = take(&at, count * (f->s + 1) * d);
+    b->walked.records = records ? take(&at, count * record_size(f) * d) : NULL;
     b->walked.totals = b->counts;
     return at;
 }
@@ -60,8 +61,9 @@ typedef struct {
     int64_t totals[4]; /* how many were proved, solved, the SAME; pivots */
 } visit_t;
 
-/* Prove what kept vertices prove and solve the rest. Returns how many were lost, -1 without memory; let_go in any case. */
-static int64_t prove_and_walk(visit_t *v, batch_t *b) {
+/* Prove what kept vertices prove and solve the rest. records: whether those of the solved are wanted. Returns how many were
+ * lost, -1 without memory; let_go in any case. */
+static int64_t prove_and_walk(visit_t *v, int records, batch_t *b) {
     const form_t *f = v->f;
     kept_t *kept = v->kept;
     int from_kept = kept->size > 0;
@@ -78,9 +80,9 @@ static int64_t prove_and_walk(visit_t *v, batch_t *b) {
         b->left[b->lefts++] = r;
         if (!from_kept) b->proofs.vertex[r] = 0;
     }
-    b->memory[1] = malloc((size_t)lay_out_walked(f, b, 0) + 1);
+    b->memory[1] = malloc((size_t)lay_out_walked(f, records, b, 0) + 1);
     if (b->memory[1] == NULL) return -1;
-    lay_out_walked(f, b, (uintptr_t)b->memory[1]);
+    lay_out_walked(f, records, b, (uintptr_t)b->memory[1]);
     if (cobre_walk(
             f, v->pool, from_kept ? kept->status : v->start_status, from_kept ? kept->tight : v->start_tight, b->lefts,
             b->proofs.vertex, b->proofs.known, v->units, b->left, b->proofs.sides, v->most, &b->walked
@@ -96,7 +98,7 @@ static int64_t prove_and_walk(visit_t *v, batch_t *b) {
  * where a pair was lost: then nothing is told. */
 int64_t cobre_answer(visit_t *v) {
     batch_t b;
-    int64_t found = prove_and_walk(v, &b);
+    int64_t found = prove_and_walk(v, v->kept->records > 0, &b);
     if (found == 0) {
         for (int64_t r = 0; r < v->count; r++) v->first[r] = (double)b.proofs.vertex[r];
         found = cobre_name(
@@ -114,7 +116,7 @@ int64_t cobre_answer(visit_t *v) {
 int64_t cobre_follow(visit_t *v) {
     const form_t *f = v->f;
     batch_t b;
-    int64_t s = f->s, found = prove_and_walk(v, &b);
+    int64_t s = f->s, found = prove_and_walk(v, 0, &b);
     if (found == 0) {
         for (int64_t i = 0; i < b.lefts; i++) {
             int64_t r = b.left[i];

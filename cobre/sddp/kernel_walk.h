@@ -61,6 +61,7 @@ typedef struct {
     double *objective, *outgoing, *duals;
     int8_t *status;
     int64_t *tight;
+    double *records; /* of OPTIMAL ones, or NULL */
     int64_t *totals; /* how many are OPTIMAL, BOUND, LOST, SAME; pivots */
 } walked_t;
 
@@ -138,6 +139,7 @@ int64_t cobre_walk(
         memcpy(out->outgoing + r * (s + 1), w.outgoing, (size_t)(s + 1) * sizeof(double));
         memcpy(out->duals + r * m, w.y, (size_t)m * sizeof(double));
         if (came_to != OPTIMAL) continue;
+        if (out->records != NULL) write_record(&w, record_at(f, out->records + r * record_size(f)));
         held = r;
         if (r + 1 < count && units[rows[r + 1]] == units[rows[r]]) remember(&own, &w, r);
     }

@@ -52,7 +52,6 @@ class Vertices:
         self._columns = lp.stage.columns + 1 + lp.stage.rows  # of status
         states = lp.stage.states
         self._ends = np.cumsum([1, self._noise.rhs_rows.size, states, states + 1, -(-self._columns // 8)]).tolist()
-        self.width = self._ends[-1]  # of a row
         self.width = int(self._ends[-1])  # numbers in such a row
         self._places: dict[bytes, int] = {}  # rising
         room = _FIRST

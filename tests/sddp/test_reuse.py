@@ -8,11 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
+from numpy.typing import NDArray
 
 from cobre.sddp import kernel, reuse
 from cobre.sddp.contracts import SERIAL, Shuffled
 from cobre.sddp.kernel import LOST, OPTIMAL, SAME, KernelLP, Walks, kernel_is_there
-from cobre.sddp.kernel_vertices import Passes
+from cobre.sddp.kernel_vertices import KernelVertices, Passes
 from cobre.sddp.lp import StageLP
 from cobre.sddp.model import Model
 from cobre.sddp.problem import Problem
@@ -27,6 +29,7 @@ from cobre.sddp.vertices import FRESH, NONE, Vertices
 from tests.sddp.small import cascade
 from tests.sddp.test_training import bits
 
+IntArray = NDArray[np.int64]
 SETTINGS = TrainingSettings(passes=Sampled(3), stopping=(IterationLimit(12),), dual_reuse="exact")
 MODES = ("off", "exact", "adaptive")
 needs_kernel = pytest.mark.skipif(
@@ -196,11 +199,42 @@ def test_numpy_and_the_kernel_keep_the_same_vertices_to_the_bit() -> None:
                 vertices.evict()
                 vertices.limit = 1000
             arrays = vertices.arrays()
-            both.append([told, packed, places, values, *means[0], *means[1], *arrays.values()])
+            rows = packed[:, : plain.width]  # the kernel's have room for what proves them
+            both.append([told, rows, places, values, *means[0], *means[1], *arrays.values()])
         assert packed.size
         assert all(np.array_equal(one, other, equal_nan=True) for one, other in zip(*both, strict=True))
     assert plain.evictions == kernel.evictions == 1
     assert ((found.pool.times_active - counted) % 2 == 0).all(), "both count the same"
+
+
+@needs_kernel
+def test_what_a_vertex_brings_to_prove_it_is_what_would_be_learned_of_it() -> None:
+    problem = cascade(openings=12)
+    found = kept(problem)
+    before, states = found.vertices.size, np.random.default_rng(6).uniform(0.0, 100.0, (20, 3))
+    share = found.stage.share(20, range(20))
+    answers = found.answer(share, states, np.arange(20))
+    found.vertices.keep(answers.told, answers.packed, found.stage.places, 20, 13)
+    brought = found.vertices
+    assert isinstance(brought, KernelVertices)
+    size = brought.size
+    assert size > before
+    assert brought.record[before:size].all(), "the solver's own"
+    learned = KernelVertices(found.lp, found.small, 1000, proves=True)
+    learned.restore(brought.arrays())
+    assert not learned.record.any()
+    learned.prove(found.pool, states, share.openings, share.points)
+    asked = np.flatnonzero(learned.record[:size])
+    assert (asked >= before).any()
+    for place in asked:
+        if brought.record[place]:
+            assert_array_equal(record(learned, place), record(brought, place))
+
+
+def record(vertices: KernelVertices, place: int) -> IntArray:
+    """Its bits."""
+    at = (ctypes.c_int64 * vertices.record_size).from_address(int(vertices.record[place]))
+    return np.array(at)
 
 
 @needs_kernel
