@@ -90,6 +90,7 @@ def _library() -> ctypes.CDLL | None:
         "best": [at, at, at, number, at, at, at, at],
         "average": [at, at, number, at, at, at, number, at, at],
         "index": [at, at],
+        "evict": [at, at, number],
     }
     for name, types in arguments.items():
         function = getattr(library, f"cobre_{name}")

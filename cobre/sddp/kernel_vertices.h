@@ -146,4 +146,59 @@ int64_t cobre_index(const form_t *f, kept_t *kept) {
     return 0;
 }
 
+/* Which ones to keep: so many that were used last, of equals the newest. chosen: size. -1 without memory. */
+static int64_t choose(const kept_t *kept, int64_t most, uint8_t *chosen) {
+    int64_t first = INT64_MAX, last = INT64_MIN, left = most;
+    for (int64_t u = 0; u < kept->size; u++) {
+        if (kept->last_used[u] < first) first = kept->last_used[u];
+        if (kept->last_used[u] > last) last = kept->last_used[u];
+    }
+    int64_t *used = calloc((size_t)(last - first + 1), sizeof(int64_t)), least = last;
+    if (used == NULL) return -1;
+    for (int64_t u = 0; u < kept->size; u++) used[kept->last_used[u] - first]++;
+    while (left > used[least - first]) left -= used[least-- - first];
+    free(used);
+    for (int64_t u = kept->size - 1; u >= 0; u--)
+        chosen[u] = kept->last_used[u] > least || (kept->last_used[u] == least && left-- > 0);
+    return 0;
+}
+
+static void move_rows(void *at, const int64_t *from, int64_t count, int64_t bytes) {
+    for (int64_t i = 0; i < count; i++)
+        if (from[i] != i) memcpy((char *)at + i * bytes, (char *)at + from[i] * bytes, (size_t)bytes);
+}
+
+static void move_columns(double *at, const int64_t *from, int64_t count, int64_t rows, int64_t room) {
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = 0; i < count; i++) at[r * room + i] = at[r * room + from[i]];
+}
+
+/* Keep only so many, fewer than there are, of those that were used last. Returns how many, -1 without memory. */
+int64_t cobre_evict(const form_t *f, kept_t *kept, int64_t most) {
+    int64_t *from = malloc((size_t)kept->size * sizeof(int64_t)), count = 0, d = (int64_t)sizeof(double);
+    uint8_t *chosen = malloc((size_t)kept->size);
+    if (from == NULL || chosen == NULL || choose(kept, most, chosen) < 0) {
+        free(from);
+        free(chosen);
+        return -1;
+    }
+    for (int64_t u = 0; u < kept->size; u++) {
+        if (chosen[u])
+            from[count++] = u;
+        else if (kept->record[u] != 0)
+            kept->spares[kept->spare++] = kept->record[u];
+    }
+    move_columns(kept->levels, from, count, f->openings, kept->room);
+    move_columns(kept->slopes, from, count, f->s, kept->room);
+    move_rows(kept->status, from, count, f->n + f->m);
+    move_rows(kept->tight, from, count, (f->s + 1) * d);
+    move_rows(kept->last_used, from, count, d);
+    move_rows(kept->record, from, count, d);
+    kept->size = count;
+    free(from);
+    free(chosen);
+    cobre_index(f, kept);
+    return count;
+}
+
 #endif

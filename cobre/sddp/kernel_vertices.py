@@ -7,6 +7,8 @@ for the kernel to solve, what proves a basis optimal is kept too.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -67,6 +69,7 @@ class KernelVertices(Vertices):
         self._kernel, self._proves = kernel, proves
         self.record_size = kernel.wide * (3 + kernel.moving) + 2 * (kernel.states + 1)
         self._blocks: list[FloatArray] = []
+        self._lent = False  # whether a state of the run, which was kept, looks into the arrays
         self._records = 0
         self.record = np.zeros(self.last_used.size, np.int64)
         self.spares = np.zeros(0, np.int64)
@@ -206,6 +209,7 @@ class KernelVertices(Vertices):
         super()._make_room(needed)
         room = self.last_used.size
         if room > had:
+            self._lent = False
             self.record = np.concatenate([self.record, np.zeros(room - had, np.int64)])
             self.bucket = np.empty(2 * room, np.int64)
             self._moved()
@@ -226,6 +230,17 @@ class KernelVertices(Vertices):
         self._records = self._table.records = self._records + count
         self._table.spare, self._table.spares = spare + count, address(spares)
 
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        self._lent = True
+        return super().arrays()
+
+    def evict(self) -> None:
+        if self.size <= self.limit or self._lent:  # then into new arrays
+            super().evict()
+            return
+        self.size = self._kernel.call("evict", self._table, self.least)
+        self.evictions += 1
+
     def _keep_only(self, places: IntArray) -> None:
         gone = np.ones(self.size, bool)
         gone[places] = False
@@ -237,6 +252,7 @@ class KernelVertices(Vertices):
         record = np.zeros_like(self.record)
         record[: places.size] = self.record[places]
         self.record = record
+        self._lent = False
         super()._keep_only(places)
 
     def _index(self) -> None:

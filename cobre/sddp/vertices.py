@@ -217,13 +217,17 @@ class Vertices:
             grown[at] = old[at]
             setattr(self, name, grown)
 
+    @property
+    def least(self) -> int:
+        """How many an eviction leaves."""
+        return max(1, self.limit * 3 // 4)
+
     def evict(self) -> None:
-        """Where there are more than ``limit``, keep three quarters of that: those used last, of equals the newest."""
+        """Where there are more than ``limit``, keep ``least``: those used last, of equals the newest."""
         if self.size <= self.limit:
             return
-        least = max(1, self.limit * 3 // 4)
-        order = np.lexsort((np.arange(self.size), self.last_used[: self.size]))
-        self._keep_only(np.sort(order[self.size - least :]))
+        order = np.argsort(self.last_used[: self.size], kind="stable")
+        self._keep_only(np.sort(order[self.size - self.least :]))
         self.evictions += 1
 
     def _keep_only(self, places: IntArray) -> None:

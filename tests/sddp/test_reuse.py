@@ -231,6 +231,44 @@ def test_what_a_vertex_brings_to_prove_it_is_what_would_be_learned_of_it() -> No
             assert_array_equal(record(learned, place), record(brought, place))
 
 
+@needs_kernel
+@pytest.mark.parametrize("seed", range(4))
+def test_an_eviction_in_place_leaves_what_one_into_new_arrays_leaves(seed: int) -> None:
+    found = kept(cascade(openings=12))
+    random = np.random.default_rng(seed)
+    ways = [KernelVertices(found.lp, found.small, 1000, proves=True) for _ in range(2)]
+    begun = {name: array.copy() for name, array in found.vertices.arrays().items()}
+    begun["last_used"] = random.integers(3, 4 + 5 * seed, begun["last_used"].size)
+    states = random.uniform(0.0, 100.0, (20, 3))
+    share = found.stage.share(20, range(20))
+    for vertices in ways:
+        vertices.restore({name: array.copy() for name, array in begun.items()})
+        vertices.prove(found.pool, states, share.openings, share.points)
+        vertices.limit = begun["last_used"].size * 2 // 3
+    seen = ways[1].arrays()
+    before = {name: array.copy() for name, array in seen.items()}
+    came_to = []
+    for vertices in ways:
+        vertices.evict()
+        assert vertices.size == vertices.least
+        proofs = vertices.prove(found.pool, states, share.openings, share.points)
+        came_to.append([*vertices.arrays().values(), proofs.vertices, proofs.proved])
+        assert_array_equal(places_of(vertices, 12), np.arange(12), "each is found by its basis")
+    assert all(np.array_equal(one, other) for one, other in zip(*came_to, strict=True))
+    assert all(np.array_equal(seen[name], before[name]) for name in before), "a kept state does not change"
+
+
+def places_of(vertices: KernelVertices, count: int) -> IntArray:
+    """Where the first ones are found to be when they are told as new: as many as there are openings."""
+    arrays, ends = vertices.arrays(), vertices._ends
+    rows = np.zeros((count, vertices.width))
+    rows[:, ends[2] : ends[3]] = arrays["tight"][:count]
+    status = np.zeros((count, 8 * (ends[4] - ends[3])), np.int8)
+    status[:, : arrays["status"].shape[1]] = arrays["status"][:count]
+    rows[:, ends[3] : ends[4]] = status.view(np.float64)
+    return vertices.keep(np.full((count, 1), float(FRESH)), rows, np.arange(count), 1, 99)[0]
+
+
 def record(vertices: KernelVertices, place: int) -> IntArray:
     """Its bits."""
     at = (ctypes.c_int64 * vertices.record_size).from_address(int(vertices.record[place]))
