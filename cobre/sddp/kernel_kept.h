@@ -7,6 +7,8 @@
 
 #include "kernel_basis.h"
 
+#define BROUGHT 256 /* numbers: larger records are learned where somebody asks for them */
+
 typedef struct {
     int64_t size, room;
     int64_t records; /* that there is space for */
@@ -88,11 +90,15 @@ static int64_t *bucket_of(const form_t *f, const kept_t *kept, const int8_t *sta
     }
 }
 
+/* Whether vertices come with their records. Writing one, passing it on and keeping it costs what its size does, learning it more,
+ * but a quarter to two thirds of them only are ever asked for; and what nobody has touched is no memory. */
+static int brings_records(const form_t *f, const kept_t *kept) { return kept->records > 0 && record_size(f) <= BROUGHT; }
+
 /* Numbers in a row that says all of a vertex: its constant, multipliers, slopes, tight cuts, statuses eight to a number;
- * where kept ones have records, whether its own comes with it, 1 or 0, and that. */
+ * where vertices come with their records, whether this one does, 1 or 0, and that. */
 static int64_t packed_width(const form_t *f, const kept_t *kept) {
     int64_t width = 1 + f->r + f->s + f->s + 1 + (f->n + f->m + 7) / 8;
-    return kept->records > 0 ? width + 1 + record_size(f) : width;
+    return brings_records(f, kept) ? width + 1 + record_size(f) : width;
 }
 
 /* Keep the vertex of such a row, where its basis is not kept yet; its place. There must be room. */
@@ -113,7 +119,7 @@ static int64_t keep_one(const form_t *f, kept_t *kept, const double *row) {
     }
     for (int64_t j = 0; j < s; j++) kept->slopes[j * room + u] = slopes[j];
     const double *record = cuts + s + 1 + (length + 7) / 8;
-    if (kept->records > 0 && *record != 0.0) {
+    if (brings_records(f, kept) && *record != 0.0) {
         kept->record[u] = kept->spares[--kept->spare];
         memcpy((void *)(intptr_t)kept->record[u], record + 1, (size_t)record_size(f) * sizeof(double));
     }

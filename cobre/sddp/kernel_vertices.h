@@ -33,7 +33,7 @@ static void pack(
     for (int64_t j = 0; j <= f->s; j++) cuts[j] = (double)found->tight[i * (f->s + 1) + j];
     memset(cuts + f->s + 1, 0, (size_t)((f->n + f->m + 7) / 8 * 8));
     memcpy(cuts + f->s + 1, found->status + i * (f->n + f->m), (size_t)(f->n + f->m));
-    if (kept->records == 0) return;
+    if (!brings_records(f, kept)) return;
     double *record = cuts + f->s + 1 + (f->n + f->m + 7) / 8;
     size_t bytes = (size_t)record_size(f) * sizeof(double);
     *record = found->records != NULL ? 1.0 : 0.0;

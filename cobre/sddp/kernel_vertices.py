@@ -24,6 +24,7 @@ from cobre.sddp.vertices import Vertices
 __all__ = ["MOST_PIVOTS", "Passes", "KernelVertices"]
 
 IntArray = NDArray[np.int64]
+_BROUGHT = 256  # numbers in a record that comes with its vertex
 _FIRST = 64  # records that there is space for at first
 MOST_PIVOTS = 1000  # after which the kernel gives a solve up
 
@@ -57,8 +58,8 @@ class KernelVertices(Vertices):
     watched columns are (``record_t`` in kernel_kept.h). As long as every basic variable lies within its bounds and no
     cut is violated, a basis that is dual feasible is optimal (Vanderbei, Linear Programming, chapter 6).
 
-    A solve that comes to a new vertex has what its record says at hand: it travels in the vertex's row, behind what
-    ``Vertices`` has there.
+    A solve that comes to a new vertex has what its record says at hand: one that is not large travels in the vertex's
+    row, behind what ``Vertices`` has there.
 
     record: (room,) addresses, 0 where there is none. Records stand in blocks, are never moved and are used again.
     record_size: numbers in one.
@@ -85,7 +86,7 @@ class KernelVertices(Vertices):
         self._means = np.empty(1)
         self._conclusion = Conclusion(visit=where(self._visit), mean=address(self._means))
         if proves:
-            self.width += 1 + self.record_size
+            self.width += 1 + self.record_size if self.record_size <= _BROUGHT else 0
             self._add_records(_FIRST)
         self._moved()
 

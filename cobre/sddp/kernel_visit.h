@@ -98,7 +98,7 @@ static int64_t prove_and_walk(visit_t *v, int records, batch_t *b) {
  * where a pair was lost: then nothing is told. */
 int64_t cobre_answer(visit_t *v) {
     batch_t b;
-    int64_t found = prove_and_walk(v, v->kept->records > 0, &b);
+    int64_t found = prove_and_walk(v, brings_records(v->f, v->kept), &b);
     if (found == 0) {
         for (int64_t r = 0; r < v->count; r++) v->first[r] = (double)b.proofs.vertex[r];
         found = cobre_name(
