@@ -105,11 +105,16 @@ class CutPool:
         """For so many more."""
         if self._intercepts.size >= self.size + count:
             return
-        while self._intercepts.size < self.size + count:
-            for name in ("_slopes", "_intercepts", "_iterations", "_active", "_last_active", "_times_active"):
-                old = getattr(self, name)
-                setattr(self, name, np.concatenate([old, np.zeros_like(old)]))
-        self._by_state = np.ascontiguousarray(self._slopes.T)
+        room = self._intercepts.size
+        while room < self.size + count:
+            room *= 2
+        for name in ("_slopes", "_intercepts", "_iterations", "_active", "_last_active", "_times_active"):
+            old = getattr(self, name)
+            grown = np.zeros((room, *old.shape[1:]), old.dtype)  # what nobody has touched yet is no memory
+            grown[: self.size] = old[: self.size]
+            setattr(self, name, grown)
+        self._by_state = np.zeros((self._slopes.shape[1], room))
+        self._by_state[:, : self.size] = self._slopes[: self.size].T
 
     @property
     def room(self) -> int:

@@ -45,9 +45,8 @@ def sampled_forward(
     mine = np.asarray(list(exchange.assigned(count)), np.int64)
     passes = Passes(paths[mine].T, initial)
     if sweep is not None:
-        sweep.forward(passes, mine)
-    else:
-        _stage_by_stage(model, passes, mine, exchange, activity)
+        return Trajectories(*sweep.forward(passes, mine, count))
+    _stage_by_stage(model, passes, mine, exchange, activity)
     if exchange.alone:
         return Trajectories(passes.states[:-1], passes.costs)
     stages, width = len(model.stages), 1 + initial.size

@@ -20,6 +20,7 @@ __all__ = [
     "ShownPool",
     "Spent",
     "SweepAt",
+    "Trade",
     "Visit",
     "WalkedAt",
     "address",
@@ -112,20 +113,27 @@ class Leg(Structure):
     ]  # fmt: skip
 
 
+class Trade(Structure):
+    """A rank's exchanges (``trade_t``)."""
+
+    _fields_ = [
+        ("rank", c_int64), ("ranks", c_int64), ("send", c_void_p), ("room", c_int64), ("received", c_void_p),
+        ("slot", c_int64), ("swap", c_void_p), ("state", c_void_p), ("swaps", c_int64),
+    ]  # fmt: skip
+
+
 class SweepAt(Structure):
     """A backward pass (``sweep_t``)."""
 
     _fields_ = [
         ("legs", c_void_p), ("count", c_int64), ("trials", c_void_p), ("scenarios", c_int64), ("every", c_int64),
         ("kept_sizes", c_void_p), ("pool_sizes", c_void_p),
-        *((name, c_int64) for name in ("at", "until", "step", "iteration", "rank", "ranks")),
+        *((name, c_int64) for name in ("at", "until", "step", "iteration")),
         *((name, c_int64) for name in ("points", "pairs", "fresh", "most_fresh")),
         ("states", c_void_p), ("rows", c_void_p), ("bucket", c_void_p), ("buckets", c_int64), ("fresh_of", c_void_p),
         *((name, c_void_p) for name in ("openings", "point", "units", "told", "packed", "all_told", "all_packed")),
-        ("send", c_void_p), ("room", c_int64), ("received", c_void_p), ("slot", c_int64),
-        ("mean", c_void_p), ("added", c_int64),
-        ("spent", c_void_p), ("swap", c_void_p), ("state", c_void_p), ("swaps", c_int64),
-        ("stage", c_void_p), ("beats", c_void_p),
+        ("mean", c_void_p), ("added", c_int64), ("spent", c_void_p), ("stage", c_void_p), ("beats", c_void_p),
+        ("trade", Trade),
     ]  # fmt: skip
 
 
@@ -133,8 +141,9 @@ class Ahead(Structure):
     """Forward passes (``ahead_t``)."""
 
     _fields_ = [
-        ("legs", c_void_p), ("at", c_int64), ("until", c_int64), ("count", c_int64),
-        *((name, c_void_p) for name in ("openings", "rows", "states", "costs", "spent", "stage", "beats")),
+        ("legs", c_void_p), *((name, c_int64) for name in ("at", "until", "last", "step", "count", "total")),
+        *((name, c_void_p) for name in ("openings", "rows", "states", "costs", "all_states", "all_costs")),
+        *((name, c_void_p) for name in ("spent", "stage", "beats")), ("trade", Trade),
     ]  # fmt: skip
 
 

@@ -19,6 +19,25 @@ enum { DONE, SWAP, ROOM, WAIT, PAUSE };
 typedef int64_t (*swap_t)(void *state, const double *send, int64_t count, const double **received);
 enum { HERE, LATE };
 
+/* This rank's exchanges with the others. */
+typedef struct {
+    int64_t rank, ranks;
+    double *send;
+    int64_t room;           /* numbers in send */
+    const double *received; /* ranks x slot */
+    int64_t slot;           /* numbers of each rank that are exchanged */
+    swap_t swap;            /* NULL: somebody else does it */
+    void *state;            /* for it */
+    int64_t swaps;          /* whether an exchange is under way */
+} trade_t;
+
+/* DONE, or what it ended for. */
+static int64_t exchange_parts(trade_t *x) {
+    int64_t code = x->swap == NULL ? -1 : x->swap(x->state, x->send, x->slot, &x->received);
+    x->swaps = code == LATE;
+    return code == HERE ? DONE : code == LATE ? WAIT : SWAP;
+}
+
 /* How far a leg is. */
 enum { BEGINS, ANSWERED, SWAPPED, SWAPPED_MORE, TOLD };
 
@@ -59,7 +78,7 @@ typedef struct {
     const double *trials;
     int64_t scenarios, every;
     int64_t *kept_sizes, *pool_sizes;
-    int64_t at, until, step, iteration, rank, ranks;
+    int64_t at, until, step, iteration;
     int64_t points, pairs, fresh; /* distinct trial points of this leg; this rank's pairs, then all; new vertices */
     int64_t most_fresh;           /* of a rank */
     double *states;               /* of the points */
@@ -69,17 +88,11 @@ typedef struct {
     int64_t *openings, *point, *units;
     double *told, *packed;         /* this rank's */
     double *all_told, *all_packed; /* everybody's */
-    double *send;
-    int64_t room;           /* numbers in send */
-    const double *received; /* ranks x slot */
-    int64_t slot;           /* numbers of each rank that are exchanged */
-    double *mean;           /* of the values at the points, of the latest leg */
-    int64_t added;          /* cuts */
+    double *mean;  /* of the values at the points, of the latest leg */
+    int64_t added; /* cuts */
     spent_t *spent;
-    swap_t swap; /* NULL: somebody else does it */
-    void *state; /* for it */
-    int64_t swaps; /* whether an exchange is under way */
     board_t board;
+    trade_t trade;
 } sweep_t;
 
 static double now(void) {
@@ -123,14 +136,14 @@ static int64_t pairs_before(int64_t unit, int64_t blocks, int64_t openings) {
 /* Pairs of a rank, which has a run of the units of work: those of a point and a block of the openings in their order. */
 static int64_t pairs_of(const sweep_t *w, int64_t rank, int64_t blocks, int64_t openings) {
     int64_t units = w->points * blocks;
-    return pairs_before((rank + 1) * units / w->ranks, blocks, openings) -
-           pairs_before(rank * units / w->ranks, blocks, openings);
+    return pairs_before((rank + 1) * units / w->trade.ranks, blocks, openings) -
+           pairs_before(rank * units / w->trade.ranks, blocks, openings);
 }
 
 static void deal(sweep_t *w, const leg_t *leg, int64_t blocks, int64_t openings) {
-    int64_t units = w->points * blocks, end = (w->rank + 1) * units / w->ranks;
+    int64_t units = w->points * blocks, end = (w->trade.rank + 1) * units / w->trade.ranks;
     w->pairs = 0;
-    for (int64_t unit = w->rank * units / w->ranks; unit < end; unit++) {
+    for (int64_t unit = w->trade.rank * units / w->trade.ranks; unit < end; unit++) {
         int64_t block = unit % blocks;
         for (int64_t i = block * openings / blocks; i < (block + 1) * openings / blocks; i++, w->pairs++) {
             w->openings[w->pairs] = leg->order[i];
@@ -174,19 +187,19 @@ static int64_t rounded(int64_t count) {
 /* What this rank's pairs are told, and as many of its new vertices as there were of late. */
 static void post(sweep_t *w, const leg_t *leg, int64_t most, int64_t width) {
     int64_t along = w->fresh < leg->cap ? w->fresh : leg->cap;
-    w->slot = rounded(1 + most + leg->cap * width);
-    if (w->slot > w->room) return;
-    w->send[0] = (double)w->fresh;
-    memcpy(w->send + 1, w->told, (size_t)w->pairs * sizeof(double));
-    memcpy(w->send + 1 + most, w->packed, (size_t)(along * width) * sizeof(double));
+    w->trade.slot = rounded(1 + most + leg->cap * width);
+    if (w->trade.slot > w->trade.room) return;
+    w->trade.send[0] = (double)w->fresh;
+    memcpy(w->trade.send + 1, w->told, (size_t)w->pairs * sizeof(double));
+    memcpy(w->trade.send + 1 + most, w->packed, (size_t)(along * width) * sizeof(double));
 }
 
 /* Everybody's, unit after unit. Returns whether all new vertices came along. */
 static int receive(sweep_t *w, leg_t *leg, int64_t blocks, int64_t most, int64_t width) {
     int64_t openings = leg->visit->f->openings, all = 0;
     w->fresh = w->most_fresh = 0;
-    for (int64_t r = 0; r < w->ranks; r++) {
-        const double *at = w->received + r * w->slot;
+    for (int64_t r = 0; r < w->trade.ranks; r++) {
+        const double *at = w->trade.received + r * w->trade.slot;
         int64_t fresh = (int64_t)at[0], pairs = pairs_of(w, r, blocks, openings);
         memcpy(w->all_told + all, at + 1, (size_t)pairs * sizeof(double));
         all += pairs;
@@ -202,9 +215,9 @@ static int receive(sweep_t *w, leg_t *leg, int64_t blocks, int64_t most, int64_t
 
 static void receive_more(sweep_t *w, int64_t width) {
     int64_t fresh = 0;
-    for (int64_t r = 0; r < w->ranks; r++) {
+    for (int64_t r = 0; r < w->trade.ranks; r++) {
         memcpy(
-            w->all_packed + fresh * width, w->received + r * w->slot, (size_t)(w->fresh_of[r] * width) * sizeof(double)
+            w->all_packed + fresh * width, w->trade.received + r * w->trade.slot, (size_t)(w->fresh_of[r] * width) * sizeof(double)
         );
         fresh += w->fresh_of[r];
     }
@@ -218,7 +231,7 @@ static void pass_on(leg_t *leg, int64_t most_fresh) {
 static int tell_leg(sweep_t *w, leg_t *leg) {
     const form_t *f = leg->visit->f;
     int64_t width = packed_width(f, leg->visit->kept), blocks = blocks_of(w, leg, f->openings), most = 0;
-    for (int64_t r = 0; r < w->ranks; r++) {
+    for (int64_t r = 0; r < w->trade.ranks; r++) {
         int64_t pairs = pairs_of(w, r, blocks, f->openings);
         most = pairs > most ? pairs : most;
     }
@@ -228,9 +241,9 @@ static int tell_leg(sweep_t *w, leg_t *leg) {
         return 1;
     }
     if (w->step == SWAPPED && !receive(w, leg, blocks, most, width)) {
-        w->slot = rounded(w->most_fresh * width);
-        if (w->slot <= w->room)
-            memcpy(w->send, w->packed, (size_t)(w->fresh_of[w->rank] * width) * sizeof(double));
+        w->trade.slot = rounded(w->most_fresh * width);
+        if (w->trade.slot <= w->trade.room)
+            memcpy(w->trade.send, w->packed, (size_t)(w->fresh_of[w->trade.rank] * width) * sizeof(double));
         w->step = SWAPPED_MORE;
         return 1;
     }
@@ -247,7 +260,7 @@ static int has_room(const sweep_t *w, const leg_t *leg) {
 }
 
 static int64_t conclude_leg(sweep_t *w, leg_t *leg) {
-    int alone = w->ranks == 1;
+    int alone = w->trade.ranks == 1;
     leg->visit->points = w->points;
     leg->visit->states = w->states;
     conclusion_t c = {
@@ -259,21 +272,14 @@ static int64_t conclude_leg(sweep_t *w, leg_t *leg) {
     return found;
 }
 
-/* DONE, or what it ended for. */
-static int64_t exchange_parts(sweep_t *w) {
-    int64_t code = w->swap == NULL ? -1 : w->swap(w->state, w->send, w->slot, &w->received);
-    w->swaps = code == LATE;
-    return code == HERE ? DONE : code == LATE ? WAIT : SWAP;
-}
-
 /* Until this leg's pairs are told what all ranks came to. Returns DONE, or what it ended for. */
 static int64_t share_leg(sweep_t *w, leg_t *leg) {
     int64_t ended_for;
-    if (w->ranks == 1) w->step = TOLD;
+    if (w->trade.ranks == 1) w->step = TOLD;
     while (w->step != TOLD) {
-        if (!w->swaps && !tell_leg(w, leg)) break;
-        if (w->slot > w->room) return -1;
-        ended_for = exchange_parts(w);
+        if (!w->trade.swaps && !tell_leg(w, leg)) break;
+        if (w->trade.slot > w->trade.room) return -1;
+        ended_for = exchange_parts(&w->trade);
         if (ended_for != DONE) return ended_for;
     }
     return DONE;
@@ -316,19 +322,21 @@ int64_t cobre_backward(sweep_t *w) {
     return ended_for;
 }
 
-/* Forward passes: openings (legs x count), states ((legs + 1) x count x s) that stages are entered with, costs (legs x count)
- * of their own; rows: 0 to count - 1. */
+/* Forward passes of this rank: openings (legs x count), states ((legs + 1) x count x s) that stages are entered with, costs
+ * (legs x count) of their own; rows: 0 to count - 1. Then those of all ranks, total passes: all_states (legs x total x s), of
+ * the first leg's only the room; NULL: nobody wants them. */
 typedef struct {
     leg_t *legs;
-    int64_t at, until, count;
+    int64_t at, until, last, step, count, total;
     const int64_t *openings, *rows;
-    double *states, *costs;
+    double *states, *costs, *all_states, *all_costs;
     spent_t *spent;
     board_t board;
+    trade_t trade;
 } ahead_t;
 
-/* Legs at, at + 1, ... up to until - 1. Returns DONE, PAUSE, LOST_ALL or -1, of the leg at which it ended. */
-int64_t cobre_forward(ahead_t *a) {
+/* Up to and without the until'th leg. Returns DONE, PAUSE, LOST_ALL or -1, of the leg at which it ended. */
+static int64_t go_ahead(ahead_t *a) {
     double entered = now();
     for (; a->at < a->until; a->at++) {
         leg_t *leg = a->legs + a->at;
@@ -347,6 +355,42 @@ int64_t cobre_forward(ahead_t *a) {
         if (found < 0) return found;
         count_visit(a->spent, v, began);
     }
+    return DONE;
+}
+
+/* A rank has a run of the passes: the costs of all legs, and the states that all but the first are entered with. */
+static void post_passes(ahead_t *a) {
+    int64_t s = a->legs->visit->f->s, costs = a->last * a->count, most = (a->total + a->trade.ranks - 1) / a->trade.ranks;
+    a->trade.slot = most * (a->last + (a->last - 1) * s);
+    if (a->trade.slot > a->trade.room) return;
+    memcpy(a->trade.send, a->costs, (size_t)costs * sizeof(double));
+    memcpy(a->trade.send + costs, a->states + a->count * s, (size_t)((a->last - 1) * a->count * s) * sizeof(double));
+}
+
+static void take_passes(ahead_t *a) {
+    int64_t s = a->legs->visit->f->s;
+    for (int64_t r = 0; r < a->trade.ranks; r++) {
+        const double *at = a->trade.received + r * a->trade.slot;
+        int64_t first = r * a->total / a->trade.ranks, count = (r + 1) * a->total / a->trade.ranks - first;
+        for (int64_t t = 0; t < a->last; t++, at += count)
+            memcpy(a->all_costs + t * a->total + first, at, (size_t)count * sizeof(double));
+        for (int64_t t = 1; t < a->last; t++, at += count * s)
+            memcpy(a->all_states + (t * a->total + first) * s, at, (size_t)(count * s) * sizeof(double));
+    }
+}
+
+/* Legs at, at + 1, ... up to until - 1, and, behind the last, all ranks' passes brought together. Returns what it ended for,
+ * LOST_ALL or -1 of the leg at. */
+int64_t cobre_forward(ahead_t *a) {
+    int64_t ended_for = go_ahead(a);
+    if (ended_for != DONE || a->at < a->last || a->all_states == NULL || a->step == TOLD) return ended_for;
+    if (a->step == BEGINS) post_passes(a);
+    if (a->trade.slot > a->trade.room) return -1;
+    if (a->step == BEGINS || a->trade.swaps) ended_for = exchange_parts(&a->trade);
+    a->step = ANSWERED;
+    if (ended_for != DONE) return ended_for;
+    take_passes(a);
+    a->step = TOLD;
     return DONE;
 }
 

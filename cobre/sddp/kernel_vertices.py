@@ -35,6 +35,7 @@ class Passes:
 
     def __init__(self, openings: IntArray, initial: FloatArray) -> None:
         stages, self.count = openings.shape
+        self.initial = initial
         self.openings = np.ascontiguousarray(openings)
         self.states = np.empty((stages + 1, self.count, initial.shape[-1]))
         self.states[0] = initial
@@ -216,7 +217,7 @@ class KernelVertices(Vertices):
             self._moved()
             self._index()
         if self._proves and needed > self._records:
-            self._add_records(max(self._records, needed - self._records))
+            self._add_records(max(3 * self._records, needed - self._records))
 
     def _add_records(self, count: int) -> None:
         """Space for so many more: what nobody has touched yet is no memory."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cobre.sddp.contracts import Exchange
-from cobre.sddp.kernel_structures import Ahead, Leg, Spent, SweepAt, address, where
+from cobre.sddp.kernel_structures import Ahead, Leg, Spent, SweepAt, Trade, address, where
 from cobre.sddp.kernel_vertices import KernelVertices, Passes
 from cobre.sddp.model import Model
 from cobre.sddp.reuse import Reuse
@@ -55,8 +55,10 @@ class Sweep:
         given = {"legs": where(self._legs), "spent": where(self._spent)}
         self._kept_sizes, self._pool_sizes = np.zeros(count, np.int64), np.zeros(count, np.int64)
         sizes = {"kept_sizes": address(self._kept_sizes), "pool_sizes": address(self._pool_sizes)}
-        self._ahead = Ahead(**given)
-        self._back = SweepAt(**given, **sizes, count=count, rank=place[0], ranks=place[1])
+        ranks = {"rank": place[0], "ranks": place[1]}
+        self._ahead = Ahead(**given, last=count, trade=Trade(**ranks))
+        self._back = SweepAt(**given, **sizes, count=count, trade=Trade(**ranks))
+        self._sent = np.empty(0)  # of passes
         self._legs[0].trial, self._legs[0].scenarios = address(self._initial), 1
         self._apart = False  # whether legs have trial points of their own
         self._width = max(vertices.width for vertices in self._vertices)
@@ -82,25 +84,63 @@ class Sweep:
         small = scenarios * self._most * self._width <= _NUMBERS
         return small and self._neutral and all(reuse.picks is None for reuse in self._reuses)
 
-    def forward(self, passes: Passes, scenarios: IntArray) -> None:
-        """Take the passes through all stages. scenarios: (M,) whose they are, for errors.
+    def forward(self, passes: Passes, scenarios: IntArray, total: int) -> tuple[FloatArray, FloatArray]:
+        """Take this rank's passes through all stages. scenarios: (M,) whose they are, of total, for errors.
 
+        Returns the states (T, total, S) that stages are entered with, and their costs (T, total), of all ranks' passes.
         Raises SolverError when a solve fails whatever is tried.
         """
         ahead, exchange, last = self._ahead, self._exchange, len(self._stages)
         self._show()
         ahead.count, ahead.rows = passes.count, passes.rows_at
         ahead.openings, ahead.states, ahead.costs, _ = passes.at(0)
-        ahead.at = 0
-        quiet = self._show_board(ahead)
-        while ahead.at < last:
-            exchange.reached("forward", self._stages[0].iteration, ahead.at + 1)
-            ahead.until = last if quiet else ahead.at + 1
-            stopped_for = self._visit("cobre_forward", ahead)
-            if stopped_for not in (_DONE, _PAUSE):
-                self._reuses[ahead.at].follow(passes, ahead.at, scenarios)
-                ahead.at += 1
+        ahead.at, ahead.step = 0, _BEGINS
+        states, costs = self._whole(passes, total)
+        quiet, link = self._show_board(ahead), exchange.enter_compiled()
+        ahead.trade.swaps, (ahead.trade.swap, ahead.trade.state) = 0, link or (None, None)
+        try:
+            while ahead.at < last:
+                exchange.reached("forward", self._stages[0].iteration, ahead.at + 1)
+                ahead.until = last if quiet else ahead.at + 1
+                received = None
+                while (stopped_for := self._visit("cobre_forward", ahead)) != _DONE:
+                    if stopped_for < 0:
+                        self._reuses[ahead.at].follow(passes, ahead.at, scenarios)
+                        ahead.at += 1
+                    else:
+                        received = self._trade(ahead.trade, stopped_for, self._sent)
+                del received
+        finally:
+            exchange.leave_compiled()
         self._count()
+        return states, costs
+
+    def _whole(self, passes: Passes, total: int) -> tuple[FloatArray, FloatArray]:
+        """Arrays for all ranks' passes, known to the kernel unless they are this rank's."""
+        ahead, stages = self._ahead, len(self._stages)
+        if ahead.trade.ranks == 1:
+            return passes.states[:-1], passes.costs
+        width = passes.states.shape[2]
+        states, costs = np.empty((stages, total, width)), np.empty((stages, total))
+        states[0] = passes.initial
+        needed = -(-total // ahead.trade.ranks) * stages * (1 + width)
+        if self._sent.size < needed:
+            self._sent = np.empty(needed)
+            ahead.trade.send, ahead.trade.room = address(self._sent), needed
+        ahead.total, ahead.all_states, ahead.all_costs = total, address(states), address(costs)
+        return states, costs
+
+    def _trade(self, trade: Trade, stopped_for: int, send: FloatArray) -> FloatArray | None:
+        """Do what the kernel cannot of an exchange; what it is given is lent, and to be held until it goes on."""
+        if stopped_for == _WAIT:
+            self._exchange.wait()
+        elif stopped_for == _SWAP:
+            self._exchange.leave_compiled()  # too much for it, on all ranks
+            trade.swap = None
+            received = self._exchange.swap(send[: trade.slot])
+            trade.received = address(received)
+            return received
+        return None
 
     def backward(self, trial_points: list[FloatArray] | FloatArray, iteration: int) -> tuple[int, float]:
         """Add to every stage but the last the cuts at its trial points; how many, and then the bound.
@@ -112,7 +152,7 @@ class Sweep:
         self._show()
         back.at, back.step, back.iteration, back.added = len(self._stages) - 1, _BEGINS, iteration, 0
         quiet, link = self._show_board(back), exchange.enter_compiled()
-        back.swaps, (back.swap, back.state) = 0, link or (None, None)
+        back.trade.swaps, (back.trade.swap, back.trade.state) = 0, link or (None, None)
         try:
             while back.at >= 0:
                 exchange.reached("backward" if back.at else "bound", iteration, back.at + 1)
@@ -145,18 +185,14 @@ class Sweep:
     def _go_on(self) -> None:
         back, received = self._back, None
         while (stopped_for := self._visit("cobre_backward", back)) != _DONE:
-            received = None  # lent until the next collective only
-            if stopped_for == _WAIT:
-                self._exchange.wait()
-            elif stopped_for == _SWAP:
-                self._exchange.leave_compiled()  # too much for it, on all ranks
-                back.swap = None
-                received = self._exchange.swap(self._arrays["send"][: back.slot])
-                back.received = address(received)
+            received = None
+            if stopped_for in (_WAIT, _SWAP):
+                received = self._trade(back.trade, stopped_for, self._arrays["send"])
             elif stopped_for == _ROOM:
                 self._make_room(back.at)
             elif stopped_for != _PAUSE:
                 self._answer(back.at)
+        del received
 
     def _answer(self, t: int) -> None:
         """The pairs of a stage, of which the kernel lost one."""
@@ -183,7 +219,7 @@ class Sweep:
         if scenarios <= self._room:
             return
         self._room = scenarios
-        pairs, ranks = scenarios * self._most, self._back.ranks
+        pairs, ranks = scenarios * self._most, self._back.trade.ranks
         states = max(stage.stage.states for stage in self._stages)
         others = pairs if ranks > 1 else 0
         buckets = 1 << (2 * scenarios - 1).bit_length()
@@ -198,8 +234,8 @@ class Sweep:
         self._arrays = {name: np.empty(size) for name, size in sizes.items()}
         self._numbers = {name: np.empty(size, np.int64) for name, size in numbers.items()}
         for name, array in (*self._arrays.items(), *self._numbers.items()):
-            setattr(self._back, name, address(array))
-        self._back.buckets, self._back.room = buckets, self._arrays["send"].size
+            setattr(self._back.trade if name == "send" else self._back, name, address(array))
+        self._back.buckets, self._back.trade.room = buckets, self._arrays["send"].size
 
     def _show_board(self, at: Ahead | SweepAt) -> bool:
         """Let the kernel write where it is; whether that is enough for those who want to know."""

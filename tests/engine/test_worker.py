@@ -114,7 +114,7 @@ def test_a_worker_goes_through_all_points() -> None:
     worker.close()
     worker.close()
     assert list(dict.fromkeys(points)) == [
-        "starting", "connecting", "forward", "collective", "backward", "bound", "stopping", "simulation", "writing",
+        "starting", "connecting", "forward", "backward", "bound", "collective", "stopping", "simulation", "writing",
     ]  # fmt: skip
     assert points[-1] == "stopping"
 
