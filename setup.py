@@ -9,7 +9,7 @@ setup(
             ["cobre/sddp/kernel.c"],
             depends=[
                 f"cobre/sddp/kernel_{part}.h"
-                for part in ("basis", "kept", "pivots", "prove", "scan", "sweep", "vertices", "visit", "walk")
+                for part in ("ahead", "basis", "kept", "pivots", "prove", "scan", "sweep", "vertices", "visit", "walk")
             ],
             # bits must not depend on whether a product and a sum become one instruction
             extra_compile_args=["-O3", "-ffp-contract=off"],

@@ -126,7 +126,7 @@ class CommExchange:
             # other ranks may be in a compiled loop
             compiled = self._communicator.compiled()
             found = None if compiled is None else compiled.swap(mine)
-            return self._communicator.allgatherv(mine, counts, copy=False) if found is None else found
+            return self._communicator.allgatherv(mine, counts) if found is None else found
         finally:
             self._leave(began)
 
@@ -134,13 +134,13 @@ class CommExchange:
     def words(self) -> tuple[int, int] | None:
         return (0, 0) if self._watcher is None else self._watcher.words()
 
-    def enter_compiled(self) -> tuple[int, int] | None:
-        found = self._communicator.compiled() if self.words is not None else None
+    def enter_compiled(self) -> tuple[int | None, int | None, int] | None:
+        found = self._communicator.compiled()
         if found is None:
             return None
         found.begin()
         self._compiled = found
-        return found.function, found.state
+        return found.function if self.words is not None else None, found.claim, found.state
 
     def leave_compiled(self) -> None:
         if self._compiled is not None:

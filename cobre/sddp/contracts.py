@@ -55,17 +55,19 @@ class Exchange(Protocol):
         """Everybody's rows of each part, in the order of the units, the same on all ranks; all parts in one step."""
 
     def swap(self, mine: FloatArray) -> FloatArray:
-        """Everybody's (n,), rank after rank (size n,), n being the same on all ranks; read it before the next call."""
+        """Everybody's (n,), rank after rank (size n,), n being the same on all ranks."""
 
     @property
     def words(self) -> tuple[int, int] | None:
         """Addresses where a compiled loop writes the stage that it comes to, and counts that it goes on; 0 where nobody
         reads it. None where ``reached`` must be called at every stage."""
 
-    def enter_compiled(self) -> tuple[int, int] | None:
-        """Addresses of a function, and of what it is called with, that a compiled loop may ``swap`` with until
-        ``leave_compiled``: ``cobre_swap`` of transport/meet.c. Meanwhile, nothing else but ``wait`` and ``reached`` may
-        be called. None where there is none."""
+    def enter_compiled(self) -> tuple[int | None, int | None, int] | None:
+        """Addresses of two functions, and of what they are called with, for a compiled loop until ``leave_compiled``.
+
+        They are of transport/meet.c: ``cobre_swap``, to ``swap`` with (None where every stage is to be told), and
+        ``cobre_claim``, by which two ranks share their units (None for one that is left over). Meanwhile, nothing else
+        but ``wait`` and ``reached`` may be called. None where there are none, which is so on all ranks or on none."""
 
     def leave_compiled(self) -> None:
         """What may be called is as ever; may be called twice."""
@@ -103,7 +105,7 @@ class Serial:
     def swap(self, mine: FloatArray) -> FloatArray:
         return mine
 
-    def enter_compiled(self) -> tuple[int, int] | None:
+    def enter_compiled(self) -> tuple[int | None, int | None, int] | None:
         return None
 
     def leave_compiled(self) -> None:

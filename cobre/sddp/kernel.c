@@ -4,7 +4,7 @@
  *
  * Sums run one number after the other, in the order in which numpy's element by element operations have them.
  */
-#include "kernel_sweep.h"
+#include "kernel_ahead.h"
 
 /* What cobre/sddp/kernel.py takes structures to be: a kernel that was compiled from other sources is not to be called. */
 const int64_t cobre_sizes[11] = {

@@ -112,13 +112,35 @@ int64_t cobre_best(
     return 0;
 }
 
+/* Those from from to to - 1 of what cobre_prove is asked. Returns how many are proved. */
+static int64_t prove_pairs(
+    walk_t *w, given_t *given, kept_t *kept, const double *states, int64_t from, int64_t to, const int64_t *openings,
+    const int64_t *point, const proof_t *out
+) {
+    const form_t *f = w->f;
+    int64_t proved = 0;
+    for (int64_t r = from; r < to; r++) {
+        const double *state = states + point[r] * f->s;
+        proof_t one = {
+            out->sides + r * f->k, out->vertex + r, out->value + r, out->known + r, out->proved + r,
+            out->outgoing + r * (f->s + 1),
+        };
+        sides_of(f, openings[r], state, one.sides);
+        double best;
+        int64_t u = best_at(f, kept, openings[r], point[r], states, given, &best);
+        *one.proved = (uint8_t)prove_one(w, kept, given, u, best, &one);
+        *one.known = (*one.value - incoming_cost_of(f, state)) * f->cost_scale;
+        proved += *one.proved;
+    }
+    return proved;
+}
+
 /* Of each of r pairs of an opening and a point, a row of states: its right-hand sides, its best kept vertex, the value of
  * that, and whether its basis is optimal there; then outgoing. Returns how many are, -1 without memory. */
 int64_t cobre_prove(
     const form_t *f, const pool_t *pool, kept_t *kept, const double *states, int64_t count, const int64_t *openings,
     const int64_t *point, const proof_t *out
 ) {
-    int64_t proved = 0;
     walk_t w;
     given_t given;
     char *memory = prepare(&w, f, pool);
@@ -127,19 +149,7 @@ int64_t cobre_prove(
         free(given.line);
         return -1;
     }
-    for (int64_t r = 0; r < count; r++) {
-        const double *state = states + point[r] * f->s;
-        proof_t one = {
-            out->sides + r * f->k, out->vertex + r, out->value + r, out->known + r, out->proved + r,
-            out->outgoing + r * (f->s + 1),
-        };
-        sides_of(f, openings[r], state, one.sides);
-        double best;
-        int64_t u = best_at(f, kept, openings[r], point[r], states, &given, &best);
-        *one.proved = (uint8_t)prove_one(&w, kept, &given, u, best, &one);
-        *one.known = (*one.value - incoming_cost_of(f, state)) * f->cost_scale;
-        proved += *one.proved;
-    }
+    int64_t proved = prove_pairs(&w, &given, kept, states, 0, count, openings, point, out);
     free(given.line);
     free(memory);
     return proved;

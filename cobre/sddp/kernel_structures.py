@@ -70,6 +70,8 @@ class Visit(Structure):
         *((name, c_int64) for name in ("points", "count", "most")),
         *((name, c_void_p) for name in ("states", "openings", "point", "units", "first", "second")),
         ("totals", c_int64 * 4),
+        ("next", c_void_p),
+        ("deal", c_void_p),
     ]
 
 
@@ -117,8 +119,9 @@ class Trade(Structure):
     """A rank's exchanges (``trade_t``)."""
 
     _fields_ = [
-        ("rank", c_int64), ("ranks", c_int64), ("send", c_void_p), ("room", c_int64), ("received", c_void_p),
-        ("slot", c_int64), ("swap", c_void_p), ("state", c_void_p), ("swaps", c_int64),
+        ("rank", c_int64), ("ranks", c_int64), ("shares", c_int64), ("send", c_void_p), ("room", c_int64),
+        ("received", c_void_p), ("slot", c_int64),
+        ("swap", c_void_p), ("claim", c_void_p), ("state", c_void_p), ("swaps", c_int64),
     ]  # fmt: skip
 
 
@@ -130,6 +133,7 @@ class SweepAt(Structure):
         ("kept_sizes", c_void_p), ("pool_sizes", c_void_p),
         *((name, c_int64) for name in ("at", "until", "step", "iteration")),
         *((name, c_int64) for name in ("points", "pairs", "fresh", "most_fresh")),
+        *((name, c_int64) for name in ("blocks", "begin", "end", "first", "taken", "low")),
         ("states", c_void_p), ("rows", c_void_p), ("bucket", c_void_p), ("buckets", c_int64), ("fresh_of", c_void_p),
         *((name, c_void_p) for name in ("openings", "point", "units", "told", "packed", "all_told", "all_packed")),
         ("mean", c_void_p), ("added", c_int64), ("spent", c_void_p), ("stage", c_void_p), ("beats", c_void_p),

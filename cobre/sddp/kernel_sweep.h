@@ -1,4 +1,4 @@
-/* Many stages in one call: forward passes through all of them, and a backward pass from the last to the first.
+/* Many stages in one call: a backward pass from the last to the first; forward passes are in kernel_ahead.h.
  *
  * A call ends before its work is done where somebody else has to do something: it says what, and goes on from there when it
  * is called again. */
@@ -9,9 +9,10 @@
 
 #include "kernel_visit.h"
 
-/* What a sweep ended for: nothing is left; exchange send with the other ranks; make room for fresh vertices and points cuts;
- * wait for ranks that swap found late; let others have a turn. LOST_ALL: answer the pairs of this leg otherwise. */
-enum { DONE, SWAP, ROOM, WAIT, PAUSE };
+/* What a sweep ended for: nothing is left; exchange send with the other ranks; make room for fresh vertices and points
+ * cuts; wait for ranks that swap found late; let others have a turn. LOST_ALL: answer the pairs of this leg otherwise.
+ * TORN: the units that ranks say they have answered do not make up all. */
+enum { DONE, SWAP, ROOM, WAIT, PAUSE, TORN = -3 };
 
 #define TURN 0.05 /* seconds after which a sweep pauses before its next stage: an interrupt is heard in Python only */
 
@@ -19,15 +20,19 @@ enum { DONE, SWAP, ROOM, WAIT, PAUSE };
 typedef int64_t (*swap_t)(void *state, const double *send, int64_t count, const double **received);
 enum { HERE, LATE };
 
+/* Takes one more of the units that this rank shares with its neighbour, from its end of them: cobre_claim of the same. */
+typedef int64_t (*claim_t)(void *state, int64_t units);
+
 /* This rank's exchanges with the others. */
 typedef struct {
-    int64_t rank, ranks;
+    int64_t rank, ranks, shares; /* whether ranks share units of work two by two; alike on all of them */
     double *send;
     int64_t room;           /* numbers in send */
     const double *received; /* ranks x slot */
     int64_t slot;           /* numbers of each rank that are exchanged */
     swap_t swap;            /* NULL: somebody else does it */
-    void *state;            /* for it */
+    claim_t claim;          /* where they do; NULL for one that is left over */
+    void *state;            /* for them */
     int64_t swaps;          /* whether an exchange is under way */
 } trade_t;
 
@@ -81,6 +86,10 @@ typedef struct {
     int64_t at, until, step, iteration;
     int64_t points, pairs, fresh; /* distinct trial points of this leg; this rank's pairs, then all; new vertices */
     int64_t most_fresh;           /* of a rank */
+    int64_t blocks;               /* units at each point */
+    int64_t begin, end;           /* of the run of units that this rank has, or shares with its neighbour */
+    int64_t first, taken;         /* units of it that are this rank's */
+    int64_t low;                  /* told ones of the run that are in front of this rank's */
     double *states;               /* of the points */
     int64_t *rows;                /* the scenario that each comes from */
     int64_t *bucket, buckets;     /* scratch, a power of two, at least twice the scenarios */
@@ -133,24 +142,71 @@ static int64_t pairs_before(int64_t unit, int64_t blocks, int64_t openings) {
     return unit / blocks * openings + unit % blocks * openings / blocks;
 }
 
-/* Pairs of a rank, which has a run of the units of work: those of a point and a block of the openings in their order. */
-static int64_t pairs_of(const sweep_t *w, int64_t rank, int64_t blocks, int64_t openings) {
-    int64_t units = w->points * blocks;
-    return pairs_before((rank + 1) * units / w->trade.ranks, blocks, openings) -
-           pairs_before(rank * units / w->trade.ranks, blocks, openings);
+static int64_t openings_of(const sweep_t *w) { return w->legs[w->at].visit->f->openings; }
+
+static int64_t pairs_from(const sweep_t *w, int64_t first, int64_t end) {
+    return pairs_before(end, w->blocks, openings_of(w)) - pairs_before(first, w->blocks, openings_of(w));
 }
 
-static void deal(sweep_t *w, const leg_t *leg, int64_t blocks, int64_t openings) {
-    int64_t units = w->points * blocks, end = (w->trade.rank + 1) * units / w->trade.ranks;
-    w->pairs = 0;
-    for (int64_t unit = w->trade.rank * units / w->trade.ranks; unit < end; unit++) {
-        int64_t block = unit % blocks;
-        for (int64_t i = block * openings / blocks; i < (block + 1) * openings / blocks; i++, w->pairs++) {
-            w->openings[w->pairs] = leg->order[i];
-            w->point[w->pairs] = unit / blocks;
-            w->units[w->pairs] = unit;
+#define MOST_SHARED (1 << 20) /* units that claims can count */
+#define OWN_EIGHTHS 5         /* of its share that a rank does not give away */
+
+/* Whether two ranks share their units: an even one takes them from the front, the odd one after it from the back, until
+ * they meet. What each is told does not depend on who answers it. */
+static int is_shared(const sweep_t *w) {
+    return w->trade.shares && w->points * w->blocks < MOST_SHARED && has_start(w->legs[w->at].visit);
+}
+
+/* The first of a rank's run of the units of work, or of the one that it shares. */
+static int64_t run_before(const sweep_t *w, int64_t rank) {
+    int64_t first = is_shared(w) ? rank - rank % 2 : rank;
+    return first * w->points * w->blocks / w->trade.ranks;
+}
+
+static int64_t run_after(const sweep_t *w, int64_t rank) {
+    int64_t end = is_shared(w) ? rank - rank % 2 + 2 : rank + 1;
+    return (end < w->trade.ranks ? end : w->trade.ranks) * w->points * w->blocks / w->trade.ranks;
+}
+
+static int is_alone(const sweep_t *w) { return !is_shared(w) || w->trade.claim == NULL; }
+
+/* The pairs of the run: those of a point and a block of the openings in their order. */
+static void deal(sweep_t *w, const leg_t *leg) {
+    int64_t openings = openings_of(w), pairs = 0;
+    w->blocks = blocks_of(w, leg, openings);
+    w->begin = run_before(w, w->trade.rank);
+    w->end = run_after(w, w->trade.rank);
+    w->taken = 0;
+    for (int64_t unit = w->begin; unit < w->end; unit++) {
+        int64_t block = unit % w->blocks;
+        for (int64_t i = block * openings / w->blocks; i < (block + 1) * openings / w->blocks; i++, pairs++) {
+            w->openings[pairs] = leg->order[i];
+            w->point[pairs] = unit / w->blocks;
+            w->units[pairs] = unit;
         }
     }
+    w->pairs = pairs;
+}
+
+/* next_t of a visit. First a part that is this rank's in any case: what is done at once uses what the caches hold. Then, one
+ * unit after the other, what the two have not taken yet. */
+static int take_units(void *deal, int64_t *from, int64_t *to) {
+    sweep_t *w = deal;
+    int64_t units = w->end - w->begin, own = units * OWN_EIGHTHS / 16, count = w->taken == 0 && own > 0 ? own : 1;
+    if ((w->taken > 0 || own == 0) && !w->trade.claim(w->trade.state, units - 2 * own)) return 0;
+    int64_t first = w->trade.rank % 2 ? w->end - w->taken - count : w->begin + w->taken;
+    w->taken += count;
+    *from = pairs_from(w, w->begin, first);
+    *to = pairs_from(w, w->begin, first + count);
+    return 1;
+}
+
+/* Which ones of the run have become this rank's. */
+static void see_taken(sweep_t *w) {
+    if (is_alone(w)) w->taken = w->end - w->begin;
+    w->first = w->trade.rank % 2 && !is_alone(w) ? w->end - w->taken : w->begin;
+    w->low = pairs_from(w, w->begin, w->first);
+    w->pairs = pairs_from(w, w->first, w->first + w->taken);
 }
 
 static void count_visit(spent_t *spent, const visit_t *v, double began) {
@@ -160,10 +216,10 @@ static void count_visit(spent_t *spent, const visit_t *v, double began) {
 
 static int64_t answer_leg(sweep_t *w, leg_t *leg) {
     visit_t *v = leg->visit;
-    int64_t openings = v->f->openings, found;
+    int64_t found;
     double began = now();
     find_distinct(w, leg, v->f->s);
-    deal(w, leg, blocks_of(w, leg, openings), openings);
+    deal(w, leg);
     v->points = w->points;
     v->count = w->pairs;
     v->states = w->states;
@@ -172,7 +228,11 @@ static int64_t answer_leg(sweep_t *w, leg_t *leg) {
     v->units = w->units;
     v->first = w->told;
     v->second = w->packed;
+    v->next = is_alone(w) ? NULL : take_units;
+    v->deal = w;
     found = cobre_answer(v);
+    v->next = NULL;
+    see_taken(w);
     if (found >= 0) count_visit(w->spent, v, began);
     return found;
 }
@@ -184,31 +244,39 @@ static int64_t rounded(int64_t count) {
     return power >= 4 && count <= 3 * power / 4 ? 3 * power / 4 : power;
 }
 
-/* What this rank's pairs are told, and as many of its new vertices as there were of late. */
+enum { HEAD = 2 }; /* numbers in front of what is exchanged: new vertices, units */
+
+/* What this rank's pairs are told, and as many of its new vertices as there were of late. most: pairs of any rank. */
 static void post(sweep_t *w, const leg_t *leg, int64_t most, int64_t width) {
     int64_t along = w->fresh < leg->cap ? w->fresh : leg->cap;
-    w->trade.slot = rounded(1 + most + leg->cap * width);
+    double *send = w->trade.send;
+    w->trade.slot = rounded(HEAD + most + leg->cap * width);
     if (w->trade.slot > w->trade.room) return;
-    w->trade.send[0] = (double)w->fresh;
-    memcpy(w->trade.send + 1, w->told, (size_t)w->pairs * sizeof(double));
-    memcpy(w->trade.send + 1 + most, w->packed, (size_t)(along * width) * sizeof(double));
+    send[0] = (double)w->fresh;
+    send[1] = (double)w->taken;
+    memcpy(send + HEAD, w->told + w->low, (size_t)w->pairs * sizeof(double));
+    memcpy(send + HEAD + most, w->packed, (size_t)(along * width) * sizeof(double));
 }
 
-/* Everybody's, unit after unit. Returns whether all new vertices came along. */
-static int receive(sweep_t *w, leg_t *leg, int64_t blocks, int64_t most, int64_t width) {
-    int64_t openings = leg->visit->f->openings, all = 0;
+/* Everybody's, unit after unit. Returns whether all new vertices came along, TORN where units are missing. */
+static int64_t receive(sweep_t *w, leg_t *leg, int64_t most, int64_t width) {
+    int64_t all = 0, units = 0;
     w->fresh = w->most_fresh = 0;
     for (int64_t r = 0; r < w->trade.ranks; r++) {
         const double *at = w->trade.received + r * w->trade.slot;
-        int64_t fresh = (int64_t)at[0], pairs = pairs_of(w, r, blocks, openings);
-        memcpy(w->all_told + all, at + 1, (size_t)pairs * sizeof(double));
+        int64_t fresh = (int64_t)at[0], taken = (int64_t)at[1];
+        if (taken < 0 || units + taken > w->points * w->blocks) return TORN;
+        int64_t pairs = pairs_from(w, units, units + taken);
+        units += taken;
+        memcpy(w->all_told + all, at + HEAD, (size_t)pairs * sizeof(double));
         all += pairs;
         w->fresh_of[r] = fresh;
         if (fresh <= leg->cap)
-            memcpy(w->all_packed + w->fresh * width, at + 1 + most, (size_t)(fresh * width) * sizeof(double));
+            memcpy(w->all_packed + w->fresh * width, at + HEAD + most, (size_t)(fresh * width) * sizeof(double));
         w->fresh += fresh;
         if (fresh > w->most_fresh) w->most_fresh = fresh;
     }
+    if (units != w->points * w->blocks) return TORN;
     w->pairs = all;
     return w->most_fresh <= leg->cap;
 }
@@ -216,9 +284,8 @@ static int receive(sweep_t *w, leg_t *leg, int64_t blocks, int64_t most, int64_t
 static void receive_more(sweep_t *w, int64_t width) {
     int64_t fresh = 0;
     for (int64_t r = 0; r < w->trade.ranks; r++) {
-        memcpy(
-            w->all_packed + fresh * width, w->trade.received + r * w->trade.slot, (size_t)(w->fresh_of[r] * width) * sizeof(double)
-        );
+        const double *at = w->trade.received + r * w->trade.slot;
+        memcpy(w->all_packed + fresh * width, at, (size_t)(w->fresh_of[r] * width) * sizeof(double));
         fresh += w->fresh_of[r];
     }
 }
@@ -227,12 +294,11 @@ static void pass_on(leg_t *leg, int64_t most_fresh) {
     leg->cap = most_fresh > leg->cap ? most_fresh : leg->cap > 2 ? leg->cap - 1 : 2;
 }
 
-/* From this rank's answers to everybody's. Returns whether there is something to exchange first. */
-static int tell_leg(sweep_t *w, leg_t *leg) {
-    const form_t *f = leg->visit->f;
-    int64_t width = packed_width(f, leg->visit->kept), blocks = blocks_of(w, leg, f->openings), most = 0;
+/* From this rank's answers to everybody's. Returns whether there is something to exchange first, TORN as receive. */
+static int64_t tell_leg(sweep_t *w, leg_t *leg) {
+    int64_t width = packed_width(leg->visit->f, leg->visit->kept), most = 0, all_came;
     for (int64_t r = 0; r < w->trade.ranks; r++) {
-        int64_t pairs = pairs_of(w, r, blocks, f->openings);
+        int64_t pairs = pairs_from(w, run_before(w, r), run_after(w, r));
         most = pairs > most ? pairs : most;
     }
     if (w->step == ANSWERED) {
@@ -240,12 +306,16 @@ static int tell_leg(sweep_t *w, leg_t *leg) {
         w->step = SWAPPED;
         return 1;
     }
-    if (w->step == SWAPPED && !receive(w, leg, blocks, most, width)) {
-        w->trade.slot = rounded(w->most_fresh * width);
-        if (w->trade.slot <= w->trade.room)
-            memcpy(w->trade.send, w->packed, (size_t)(w->fresh_of[w->trade.rank] * width) * sizeof(double));
-        w->step = SWAPPED_MORE;
-        return 1;
+    if (w->step == SWAPPED) {
+        all_came = receive(w, leg, most, width);
+        if (all_came < 0) return all_came;
+        if (!all_came) {
+            w->trade.slot = rounded(w->most_fresh * width);
+            if (w->trade.slot <= w->trade.room)
+                memcpy(w->trade.send, w->packed, (size_t)(w->fresh_of[w->trade.rank] * width) * sizeof(double));
+            w->step = SWAPPED_MORE;
+            return 1;
+        }
     }
     if (w->step == SWAPPED_MORE) receive_more(w, width);
     pass_on(leg, w->most_fresh);
@@ -277,7 +347,8 @@ static int64_t share_leg(sweep_t *w, leg_t *leg) {
     int64_t ended_for;
     if (w->trade.ranks == 1) w->step = TOLD;
     while (w->step != TOLD) {
-        if (!w->trade.swaps && !tell_leg(w, leg)) break;
+        int64_t swaps = w->trade.swaps ? 1 : tell_leg(w, leg);
+        if (swaps <= 0) return swaps; /* DONE, or TORN */
         if (w->trade.slot > w->trade.room) return -1;
         ended_for = exchange_parts(&w->trade);
         if (ended_for != DONE) return ended_for;
@@ -320,78 +391,6 @@ int64_t cobre_backward(sweep_t *w) {
     int64_t ended_for = go_back(w);
     tell_sizes(w);
     return ended_for;
-}
-
-/* Forward passes of this rank: openings (legs x count), states ((legs + 1) x count x s) that stages are entered with, costs
- * (legs x count) of their own; rows: 0 to count - 1. Then those of all ranks, total passes: all_states (legs x total x s), of
- * the first leg's only the room; NULL: nobody wants them. */
-typedef struct {
-    leg_t *legs;
-    int64_t at, until, last, step, count, total;
-    const int64_t *openings, *rows;
-    double *states, *costs, *all_states, *all_costs;
-    spent_t *spent;
-    board_t board;
-    trade_t trade;
-} ahead_t;
-
-/* Up to and without the until'th leg. Returns DONE, PAUSE, LOST_ALL or -1, of the leg at which it ended. */
-static int64_t go_ahead(ahead_t *a) {
-    double entered = now();
-    for (; a->at < a->until; a->at++) {
-        leg_t *leg = a->legs + a->at;
-        visit_t *v = leg->visit;
-        int64_t every = a->count * v->f->s;
-        double began = now();
-        if (began - entered > TURN) return PAUSE;
-        come_to(&a->board, a->at);
-        v->points = v->count = a->count;
-        v->states = a->states + a->at * every;
-        v->openings = a->openings + a->at * a->count;
-        v->point = v->units = a->rows;
-        v->first = a->costs + a->at * a->count;
-        v->second = a->states + (a->at + 1) * every;
-        int64_t found = cobre_follow(v);
-        if (found < 0) return found;
-        count_visit(a->spent, v, began);
-    }
-    return DONE;
-}
-
-/* A rank has a run of the passes: the costs of all legs, and the states that all but the first are entered with. */
-static void post_passes(ahead_t *a) {
-    int64_t s = a->legs->visit->f->s, costs = a->last * a->count, most = (a->total + a->trade.ranks - 1) / a->trade.ranks;
-    a->trade.slot = most * (a->last + (a->last - 1) * s);
-    if (a->trade.slot > a->trade.room) return;
-    memcpy(a->trade.send, a->costs, (size_t)costs * sizeof(double));
-    memcpy(a->trade.send + costs, a->states + a->count * s, (size_t)((a->last - 1) * a->count * s) * sizeof(double));
-}
-
-static void take_passes(ahead_t *a) {
-    int64_t s = a->legs->visit->f->s;
-    for (int64_t r = 0; r < a->trade.ranks; r++) {
-        const double *at = a->trade.received + r * a->trade.slot;
-        int64_t first = r * a->total / a->trade.ranks, count = (r + 1) * a->total / a->trade.ranks - first;
-        for (int64_t t = 0; t < a->last; t++, at += count)
-            memcpy(a->all_costs + t * a->total + first, at, (size_t)count * sizeof(double));
-        for (int64_t t = 1; t < a->last; t++, at += count * s)
-            memcpy(a->all_states + (t * a->total + first) * s, at, (size_t)(count * s) * sizeof(double));
-    }
-}
-
-/* Legs at, at + 1, ... up to until - 1, and, behind the last, all ranks' passes brought together. Returns what it ended for,
- * LOST_ALL or -1 of the leg at. */
-int64_t cobre_forward(ahead_t *a) {
-    int64_t ended_for = go_ahead(a);
-    if (ended_for != DONE || a->at < a->last || a->all_states == NULL || a->step == TOLD) return ended_for;
-    if (a->step == BEGINS) post_passes(a);
-    if (a->trade.slot > a->trade.room) return -1;
-    if (a->step == BEGINS || a->trade.swaps) ended_for = exchange_parts(&a->trade);
-    a->step = ANSWERED;
-    if (ended_for != DONE) return ended_for;
-    take_passes(a);
-    a->step = TOLD;
-    return DONE;
 }
 
 #endif

@@ -92,6 +92,56 @@ static int64_t ask_own(
     return best;
 }
 
+/* What cobre_walk is asked, with what it takes memory for. */
+static void walk_pairs(
+    walk_t *w, own_t *own, const int8_t *start_status, const int64_t *start_tight, int64_t count, const int64_t *from,
+    const double *known, const int64_t *units, const int64_t *rows, const double *sides, int64_t most,
+    const walked_t *out
+) {
+    const form_t *f = w->f;
+    int64_t m = f->m, n = f->n, s = f->s;
+    int64_t held = -1; /* the pair whose basis w holds */
+    own->count = 0;
+    for (int64_t r = 0; r < count; r++) {
+        const double *side = sides + rows[r] * f->k;
+        if (r > 0 && units[rows[r]] != units[rows[r - 1]]) own->count = 0;
+        out->pivots[r] = 0;
+        out->same[r] = -1;
+        out->outcome[r] = LOST;
+        int64_t at = ask_own(w, own, out, r, rows, sides, known[rows[r]]), o = at < 0 ? -1 : own->pair[at];
+        if (out->outcome[r] == SAME) {
+            memcpy(out->outgoing + r * (s + 1), w->outgoing, (size_t)(s + 1) * sizeof(double));
+            continue;
+        }
+        const int8_t *status = o < 0 ? start_status + from[rows[r]] * (n + m) : out->status + o * (n + m);
+        const int64_t *tight = o < 0 ? start_tight + from[rows[r]] * (s + 1) : out->tight + o * (s + 1);
+        if (o < 0 && from[rows[r]] < 0) continue;
+        if ((o < 0 || o != held) && !take_up(w, status, tight)) {
+            held = -1;
+            continue;
+        }
+        held = -1;
+        compute(w, side);
+        int came_to = walk(w, most, out->pivots + r);
+        if (came_to == LOST) continue;
+        came_to = settle(w, came_to, side, out->status + r * (n + m), out->tight + r * (s + 1));
+        out->outcome[r] = (uint8_t)came_to;
+        if (came_to == LOST) continue;
+        out->objective[r] = objective_of(w);
+        memcpy(out->outgoing + r * (s + 1), w->outgoing, (size_t)(s + 1) * sizeof(double));
+        memcpy(out->duals + r * m, w->y, (size_t)m * sizeof(double));
+        if (came_to != OPTIMAL) continue;
+        if (out->records != NULL) write_record(w, record_at(f, out->records + r * record_size(f)));
+        held = r;
+        if (r + 1 < count && units[rows[r + 1]] == units[rows[r]]) remember(own, w, r);
+    }
+    memset(out->totals, 0, 5 * sizeof(int64_t));
+    for (int64_t r = 0; r < count; r++) {
+        out->totals[out->outcome[r]]++;
+        out->totals[4] += out->pivots[r];
+    }
+}
+
 /* Solve those of the pairs that are left: each from the from'th of the starts, which is known to give it so much (scaled),
  * or from a basis that a pair before it of the same unit has come to. from, known, units and sides: of all pairs. */
 int64_t cobre_walk(
@@ -99,58 +149,17 @@ int64_t cobre_walk(
     const int64_t *from, const double *known, const int64_t *units, const int64_t *rows, const double *sides,
     int64_t most, const walked_t *out
 ) {
-    int64_t m = f->m, n = f->n, s = f->s;
     walk_t w;
     own_t own;
     char *memory = prepare(&w, f, pool), *others = malloc((size_t)lay_out_own(&own, f, 0));
-    if (memory == NULL || others == NULL) {
-        free(memory);
-        free(others);
-        return -1;
-    }
-    lay_out_own(&own, f, (uintptr_t)others);
-    int64_t held = -1; /* the pair whose basis w holds */
-    for (int64_t r = 0; r < count; r++) {
-        const double *side = sides + rows[r] * f->k;
-        if (r > 0 && units[rows[r]] != units[rows[r - 1]]) own.count = 0;
-        out->pivots[r] = 0;
-        out->same[r] = -1;
-        out->outcome[r] = LOST;
-        int64_t at = ask_own(&w, &own, out, r, rows, sides, known[rows[r]]), o = at < 0 ? -1 : own.pair[at];
-        if (out->outcome[r] == SAME) {
-            memcpy(out->outgoing + r * (s + 1), w.outgoing, (size_t)(s + 1) * sizeof(double));
-            continue;
-        }
-        const int8_t *status = o < 0 ? start_status + from[rows[r]] * (n + m) : out->status + o * (n + m);
-        const int64_t *tight = o < 0 ? start_tight + from[rows[r]] * (s + 1) : out->tight + o * (s + 1);
-        if (o < 0 && from[rows[r]] < 0) continue;
-        if ((o < 0 || o != held) && !take_up(&w, status, tight)) {
-            held = -1;
-            continue;
-        }
-        held = -1;
-        compute(&w, side);
-        int came_to = walk(&w, most, out->pivots + r);
-        if (came_to == LOST) continue;
-        came_to = settle(&w, came_to, side, out->status + r * (n + m), out->tight + r * (s + 1));
-        out->outcome[r] = (uint8_t)came_to;
-        if (came_to == LOST) continue;
-        out->objective[r] = objective_of(&w);
-        memcpy(out->outgoing + r * (s + 1), w.outgoing, (size_t)(s + 1) * sizeof(double));
-        memcpy(out->duals + r * m, w.y, (size_t)m * sizeof(double));
-        if (came_to != OPTIMAL) continue;
-        if (out->records != NULL) write_record(&w, record_at(f, out->records + r * record_size(f)));
-        held = r;
-        if (r + 1 < count && units[rows[r + 1]] == units[rows[r]]) remember(&own, &w, r);
-    }
-    memset(out->totals, 0, 5 * sizeof(int64_t));
-    for (int64_t r = 0; r < count; r++) {
-        out->totals[out->outcome[r]]++;
-        out->totals[4] += out->pivots[r];
+    int there = memory != NULL && others != NULL;
+    if (there) {
+        lay_out_own(&own, f, (uintptr_t)others);
+        walk_pairs(&w, &own, start_status, start_tight, count, from, known, units, rows, sides, most, out);
     }
     free(memory);
     free(others);
-    return 0;
+    return there ? 0 : -1;
 }
 
 #endif

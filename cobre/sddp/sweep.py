@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from cobre.errors import CommError
 from cobre.sddp.contracts import Exchange
 from cobre.sddp.kernel_structures import Ahead, Leg, Spent, SweepAt, Trade, address, where
 from cobre.sddp.kernel_vertices import KernelVertices, Passes
@@ -22,6 +23,7 @@ __all__ = ["Sweep"]
 
 IntArray = NDArray[np.int64]
 _DONE, _SWAP, _ROOM, _WAIT, _PAUSE = range(5)  # what the kernel stopped for
+_TORN = -3
 _BEGINS = 0
 _NUMBERS = 1 << 24  # that the new vertices of all pairs of a stage may take
 
@@ -96,14 +98,16 @@ class Sweep:
         ahead.openings, ahead.states, ahead.costs, _ = passes.at(0)
         ahead.at, ahead.step = 0, _BEGINS
         states, costs = self._whole(passes, total)
-        quiet, link = self._show_board(ahead), exchange.enter_compiled()
-        ahead.trade.swaps, (ahead.trade.swap, ahead.trade.state) = 0, link or (None, None)
+        quiet = self._show_board(ahead)
+        self._enter(ahead.trade)
         try:
             while ahead.at < last:
                 exchange.reached("forward", self._stages[0].iteration, ahead.at + 1)
                 ahead.until = last if quiet else ahead.at + 1
                 received = None
                 while (stopped_for := self._visit("cobre_forward", ahead)) != _DONE:
+                    if stopped_for == _TORN:
+                        raise _torn("the passes")
                     if stopped_for < 0:
                         self._reuses[ahead.at].follow(passes, ahead.at, scenarios)
                         ahead.at += 1
@@ -131,16 +135,22 @@ class Sweep:
         return states, costs
 
     def _trade(self, trade: Trade, stopped_for: int, send: FloatArray) -> FloatArray | None:
-        """Do what the kernel cannot of an exchange; what it is given is lent, and to be held until it goes on."""
+        """Do what the kernel cannot of an exchange; what it is given is to be held until it goes on."""
         if stopped_for == _WAIT:
             self._exchange.wait()
         elif stopped_for == _SWAP:
-            self._exchange.leave_compiled()  # too much for it, on all ranks
-            trade.swap = None
+            self._exchange.leave_compiled()  # too much for it, on all ranks, or not for this one
             received = self._exchange.swap(send[: trade.slot])
+            self._enter(trade)
             trade.received = address(received)
             return received
         return None
+
+    def _enter(self, trade: Trade) -> None:
+        """Let the kernel share units with the other ranks, and exchange, if there is a compiled way to."""
+        link = self._exchange.enter_compiled()
+        trade.swaps, trade.shares = 0, link is not None
+        trade.swap, trade.claim, trade.state = link or (None, None, None)
 
     def backward(self, trial_points: list[FloatArray] | FloatArray, iteration: int) -> tuple[int, float]:
         """Add to every stage but the last the cuts at its trial points; how many, and then the bound.
@@ -151,8 +161,8 @@ class Sweep:
         held = self._point_at(trial_points)
         self._show()
         back.at, back.step, back.iteration, back.added = len(self._stages) - 1, _BEGINS, iteration, 0
-        quiet, link = self._show_board(back), exchange.enter_compiled()
-        back.trade.swaps, (back.trade.swap, back.trade.state) = 0, link or (None, None)
+        quiet = self._show_board(back)
+        self._enter(back.trade)
         try:
             while back.at >= 0:
                 exchange.reached("backward" if back.at else "bound", iteration, back.at + 1)
@@ -190,6 +200,8 @@ class Sweep:
                 received = self._trade(back.trade, stopped_for, self._arrays["send"])
             elif stopped_for == _ROOM:
                 self._make_room(back.at)
+            elif stopped_for == _TORN:
+                raise _torn(f"stage {back.at + 1}")
             elif stopped_for != _PAUSE:
                 self._answer(back.at)
         del received
@@ -199,12 +211,12 @@ class Sweep:
         self._settle()
         back, stage, arrays = self._back, self._stages[t], self._arrays
         points = back.points
-        share = stage.share(points, self._exchange.assigned(points * stage.blocks(points)))
+        share = stage.share(points, range(back.first, back.first + back.taken))
         states = arrays["states"][: points * stage.stage.states].reshape(points, -1)
         found = self._reuses[t].answer(share, states, self._numbers["rows"][:points])
         arrays["told"][: found.told.size] = found.told.ravel()
         arrays["packed"][: found.packed.size] = found.packed.ravel()
-        back.fresh = found.packed.shape[0]
+        back.fresh, back.low = found.packed.shape[0], 0
         self._show()
 
     def _make_room(self, t: int) -> None:
@@ -272,9 +284,17 @@ class Sweep:
         spent.seconds = 0.0
 
 
+def _torn(what: str) -> CommError:
+    return CommError(
+        f"what the ranks have answered of {what} does not make up all of it",
+        kind="Mismatch",
+        suggestion="report it, with the case and the number of workers: it cannot be",
+    )
+
+
 def _send_size(pairs: int, width: int) -> int:
-    """Numbers of the largest part that a rank brings: rounded up, a count, its pairs and at least two new vertices."""
-    return 2 * (1 + pairs + max(2, pairs) * width)
+    """Numbers of the largest part that a rank brings, rounded up: two counts, pairs, and at least two new vertices."""
+    return 2 * (2 + pairs + max(2, pairs) * width)
 
 
 def _reuse_of(reuse: Reuse | None) -> Reuse:

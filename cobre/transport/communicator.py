@@ -102,10 +102,12 @@ class CompiledExchange(Protocol):
     """A function that compiled loops exchange parts with, between ``begin`` and ``end``, when no collective of the
     communicator may be called.
 
-    function: the address of ``cobre_swap`` (see meet.c), state: of what it is called with.
+    function: the address of ``cobre_swap`` (see meet.c). claim: that of ``cobre_claim``, by which two ranks share units
+    of work, None on one that is left over. state: that of what they are called with.
     """
 
     function: int
+    claim: int | None
     state: int
 
     def begin(self) -> None:

@@ -4,7 +4,8 @@
     1024   16 bits for each rank: 1 + the rank it sleeps for, 0 while it is awake
     4096   512 bytes for each rank: two flags and a bell on cache lines of their own, its process, its verdict
 
-Every word has one writer at a time and is written by one store of its own width, so that it is never seen torn.
+Every word has one writer at a time and is written by one store of its own width, so that it is never seen torn; but for
+``claims``, which two ranks write by compare and swap (meet.c).
 Words are ctypes objects over the mapping: the quickest way to read one from Python.
 """
 
@@ -33,7 +34,7 @@ ASLEEP = 1 << 60
 """The bit of a flag that says that its rank, which has arrived, sleeps: whoever arrives reads all flags anyway."""
 
 MAGIC = 0x0065_7262_6F63_0001
-VERSION = 1
+VERSION = 2
 MAX_SIZE = (4096 - 1024) // 2
 _HEADER, _BLOCK, _SLEEPERS = 4096, 512, 1024
 _TEXT = 216  # bytes of a verdict's reason
@@ -109,6 +110,7 @@ class _Rank(ctypes.Structure):
         ("blamed", ctypes.c_uint16 * 16),  # 1 + rank
         ("length", ctypes.c_uint64),
         ("text", ctypes.c_char * _TEXT),
+        ("claims", ctypes.c_uint64),  # of units of work that this rank, if it is even, shares with the next one
     )
 
 
@@ -129,6 +131,7 @@ class Control:
         self.flags = [[ctypes.c_uint64.from_buffer(memory, at + half) for at in blocks] for half in halves]
         self.bells = [ctypes.c_uint32.from_buffer(memory, at + _Rank.bell.offset) for at in blocks]
         self.sleeping = [ctypes.c_uint16.from_buffer(memory, _SLEEPERS + 2 * r) for r in range(size)]
+        self.claims = [ctypes.c_uint64.from_buffer(memory, at + _Rank.claims.offset) for at in blocks]
         self._rings = itertools.count()  # of all threads of this process
 
     @staticmethod

@@ -11,12 +11,18 @@
 
 enum { HERE, LATE, LARGE };
 
+/* A word of claims: the collective that they come after, in the upper 24 bits, and how many units of work are taken from the
+ * front and from the back. */
+enum { TAKEN = 20 };
+#define TAKEN_BITS ((UINT64_C(1) << TAKEN) - 1)
+
 /* sequence: of the latest collective. signature: 32 bits that no other collective has. part: what this rank brings is put
  * there, for the others to read. waiting: this rank has arrived, but not all others; woken: Python has seen to sleepers. */
 typedef struct {
     uint64_t sequence, word, signature;
     int64_t rank, size, half, fenced, looks, yields, waiting, woken;
     char *halves[2], *flags[2]; /* flags: of rank 0 */
+    uint64_t *claims; /* of this rank and the one that it shares units with, or NULL */
     int64_t stride;             /* bytes from one rank's flag to the next one's */
     double seconds;             /* spent here and not yet counted */
 } meet_t;
@@ -85,4 +91,18 @@ int64_t cobre_swap(void *at, const double *send, int64_t count, const double **r
     if (m->fenced) __atomic_thread_fence(__ATOMIC_SEQ_CST);
     m->seconds += now() - began;
     return HERE;
+}
+
+/* Take one more of the units of work, less than 2^20, that this rank shares with another: an even rank takes them from the
+ * front, the odd one after it from the back, until they meet. Between two collectives only. Returns whether there was one. */
+int64_t cobre_claim(void *at, int64_t units) {
+    meet_t *m = at;
+    uint64_t mine = m->rank % 2 ? 1 : UINT64_C(1) << TAKEN, old = __atomic_load_n(m->claims, __ATOMIC_RELAXED), taken;
+    do {
+        taken = old >> 2 * TAKEN == m->sequence ? old : m->sequence << 2 * TAKEN; /* what is older does not count */
+        if ((taken >> TAKEN & TAKEN_BITS) + (taken & TAKEN_BITS) >= (uint64_t)units) return 0;
+    } while (!__atomic_compare_exchange_n(
+        m->claims, &old, taken + mine, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED
+    ));
+    return 1;
 }

@@ -33,54 +33,60 @@ class _State(Structure):
         *((name, c_int64) for name in ("rank", "size", "half", "fenced", "looks", "yields", "waiting", "woken")),
         ("halves", c_void_p * 2),
         ("flags", c_void_p * 2),
+        ("claims", c_void_p),
         ("stride", c_int64),
         ("seconds", c_double),
     ]
 
 
 @cache
-def _function() -> Any:
-    """``cobre_swap``; None where it was not compiled, or from other sources than are here."""
+def _functions() -> tuple[Any, Any] | None:
+    """``cobre_swap`` and ``cobre_claim``; None where they were not compiled, or from other sources than are here."""
     found = sorted(Path(__file__).parent.glob("_meet*.so"))
     if not found:
         return None
     library = ctypes.CDLL(str(found[0]))
     try:
         fits = c_int64.in_dll(library, "cobre_meet_size").value == sizeof(_State)
-        swap = library.cobre_swap
+        swap, claim = library.cobre_swap, library.cobre_claim
     except (ValueError, AttributeError):
         return None
     swap.restype, swap.argtypes = c_int64, [c_void_p, c_void_p, c_int64, c_void_p]
-    return swap if fits else None
+    return (swap, claim) if fits else None
 
 
 def is_there() -> bool:
     """Whether the compiled part was installed with the package."""
-    return _function() is not None
+    return _functions() is not None
 
 
 class Meet:
     """One rank's way to exchange parts with its group. Only between ``begin`` and ``end`` may the function be called.
 
-    function, state: their addresses; the function is ``cobre_swap`` of meet.c.
+    function, state: their addresses; the function is ``cobre_swap`` of meet.c. claim: that of ``cobre_claim``, None on
+    a rank that has nobody to share units of work with.
     """
 
     def __init__(
         self, meetings: Meetings, halves: Callable[[str], Halves], failed: Callable[[str, BaseException], object]
     ) -> None:
         """halves: where parts go, or raises where no collective may begin; failed: told what ends a ``wait``."""
-        function = _function()
-        assert function is not None, "it is not installed"
-        self._swap = function
-        self.function: int = ctypes.cast(function, c_void_p).value  # type: ignore[assignment]  # it is somewhere
+        functions = _functions()
+        assert functions is not None, "it is not installed"
+        self._swap, claim = functions
+        self.function: int = ctypes.cast(self._swap, c_void_p).value  # type: ignore[assignment]  # it is somewhere
         self._meetings, self._find_halves, self._failed = meetings, halves, failed
         rank, size, control = meetings.group.rank, meetings.group.size, meetings.control
         self._flags: Sequence[Sequence[ctypes.c_uint64]] = control.flags  # what is referred to stays mapped
         first = [addressof(flags[0]) for flags in control.flags]
+        shares = rank % 2 == 1 or rank + 1 < size
+        self.claim: int | None = ctypes.cast(claim, c_void_p).value if shares else None
+        self._claims = control.claims  # stays mapped
         self._state = _State(
             signature=_SIGNATURE, rank=rank, size=size, fenced=not meetings.one_sided,
             looks=_LOOKS if meetings.patient else 1, yields=_YIELDS, flags=(c_void_p * 2)(*first),
             stride=addressof(control.flags[0][1]) - first[0] if size > 1 else 0,
+            claims=addressof(control.claims[rank - rank % 2]) if shares else None,
         )  # fmt: skip
         self.state = addressof(self._state)
         self._halves: Halves | None = None

@@ -58,6 +58,7 @@ CASES: dict[str, tuple[dict[str, Any], TrainingSettings, SimulationSettings]] = 
     "three passes": ({}, _PLAIN, _SIMULATION),
     "one pass": ({"openings": 9}, _with(passes=Sampled(1)), replace(_SIMULATION, block=None)),
     "one pass, one opening": ({"openings": 1, "stages": 6}, _with(passes=Sampled(1)), _SIMULATION),
+    "many points": ({"openings": 5}, _with(passes=Sampled(24)), _SIMULATION),
     "two openings a unit": ({}, _with(openings_per_unit=2), _SIMULATION),
     "one stage": ({"stages": 1}, _PLAIN, _SIMULATION),
     "one opening": ({"openings": 1}, _PLAIN, SimulationSettings(Enumerated(), block=1)),
@@ -237,6 +238,21 @@ def followed(communicator: Communicator, name: str) -> tuple[bytes, bytes, int, 
         for watcher in (Recorder(), board)
     )
     return told, written, board.stage.value, board.beats.value
+
+
+class Slow(Recorder):
+    """One that takes its time in a backward pass."""
+
+    def reached(self, phase: str, iteration: int, stage: int) -> None:
+        if phase == "backward":
+            time.sleep(0.002)
+
+
+def slowed(communicator: Communicator, name: str) -> tuple[bytes, int]:
+    """Bits of a training in which rank 0 is slow, and how many pairs this rank has answered."""
+    exchange = CommExchange(communicator, Slow() if communicator.rank == 0 else None)
+    outcome = train(problem(name), CASES[name][1], exchange=exchange)
+    return trained_bits(outcome), outcome.own_statistics.solves + outcome.own_statistics.reused
 
 
 def followed_by_one(communicator: Communicator, name: str) -> bytes:

@@ -11,6 +11,7 @@ from cobre.sddp.kernel import kernel_is_there
 from cobre.sddp.training import train
 from cobre.testing.ranks import RankGroup, RankHost
 from cobre.transport.local import LocalCommunicator
+from cobre.transport.meet import is_there
 from tests.engine import deeds
 
 
@@ -77,6 +78,16 @@ def test_a_rank_that_is_told_every_stage_meets_ranks_that_are_not(rank_host: Ran
     for kind in ("shm", "tcp"):
         with RankGroup(kind, 3, host=rank_host) as group:
             assert group.values(deeds.followed_by_one, "three passes") == [expected] * 3
+
+
+@pytest.mark.skipif(not (kernel_is_there() and is_there()), reason="units are shared in compiled loops only")
+def test_who_is_slow_leaves_units_to_the_other(rank_host: RankHost) -> None:
+    name = "many points"
+    expected = deeds.trained_bits(train(deeds.problem(name), deeds.CASES[name][1]))
+    with RankGroup("shm", 3, host=rank_host) as group:
+        (slow, little), (other, much), (left_over, _) = group.values(deeds.slowed, name)
+    assert slow == other == left_over == expected
+    assert much > 1.2 * little
 
 
 def test_rank_0_decides_when_to_stop(rank_host: RankHost) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from cobre.errors import CommError
 from cobre.sddp import kernel_vertices, reuse, sweep
-from cobre.sddp.contracts import Shuffled
+from cobre.sddp.contracts import Part, Serial, Shuffled
 from cobre.sddp.kernel import KernelLP, kernel_is_there
-from cobre.sddp.risk import CVaR
+from cobre.sddp.risk import CVaR, FloatArray
 from cobre.sddp.settings import Enumerated, Sampled, TrainingSettings
 from cobre.sddp.stopping import IterationLimit
 from cobre.sddp.sweep import Sweep
@@ -128,11 +131,32 @@ def test_a_long_pass_pauses_for_interrupts(monkeypatch: pytest.MonkeyPatch) -> N
     assert "cobre_backward" in pauses
 
 
+@pytest.mark.parametrize("part", ["stage 4", "the passes"])
+def test_shares_that_do_not_make_up_the_whole_are_an_error(part: str) -> None:
+    """They always do; a bound from a part of the openings would be a wrong one."""
+
+    class Half(Serial):
+        place = (0, 2)
+
+        def assigned(self, units: int) -> Sequence[int]:
+            return range(units // 2 if part != "the passes" else units)
+
+        def swap(self, mine: FloatArray) -> FloatArray:
+            return np.concatenate([mine, np.zeros_like(mine)])
+
+        def gather(self, *parts: Part) -> list[FloatArray]:
+            raise AssertionError("everything is swept")
+
+    with pytest.raises(CommError, match=f"of {part} does not make up") as caught:
+        train(cascade(), SETTINGS, exchange=Half())
+    assert caught.value.kind == "Mismatch"
+
+
 @pytest.mark.parametrize("pairs", [1, 2, 3, 50])
 def test_there_is_room_for_what_a_rank_brings(pairs: int) -> None:
     """Its size is rounded up to the next of 1, 2, 3, 4, 6, 8, 12, ..., and two new vertices always have a place."""
     sizes = sorted(n for k in range(24) for n in (2**k, 3 * 2**k))
     for width in range(1, 300):
         for fresh in {0, 1, 2, pairs}:
-            part = 1 + pairs + fresh * width
+            part = 2 + pairs + fresh * width
             assert next(size for size in sizes if size >= part) <= sweep._send_size(pairs, width)

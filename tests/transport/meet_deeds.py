@@ -137,6 +137,34 @@ def has_none(communicator: Communicator) -> bool:
     return communicator.compiled() is None
 
 
+def claims(communicator: Communicator, rounds: int) -> tuple[int, int]:
+    """Ranks take units two by two, and now and then do something else.
+
+    Returns how many rounds this rank took part in, and how often it did not get half.
+    """
+    caller, sizes, mine = Caller(communicator), random.Random(2), random.Random(communicator.rank)
+    claim = caller.exchange.claim
+    prototype = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64)
+    take: Callable[..., int] | None = None if claim is None else prototype(claim)
+    first, unequal = communicator.rank - communicator.rank % 2, 0
+    for _ in range(rounds):
+        caller.exchange.begin()
+        for _ in range(1 + sizes.randrange(4)):
+            units, taken = sizes.choice([0, 1, 2, 17]), 0
+            while take is not None and take(caller.exchange.state, units):
+                taken += 1
+                if mine.random() < 0.02:
+                    time.sleep(0.002)
+            counts = caller(np.array([float(taken)]))[:, 0]
+            if take is not None:
+                assert counts[first : first + 2].sum() == units
+                unequal += abs(2 * taken - units) > 1
+        caller.exchange.end()
+        if sizes.random() < 0.5:
+            communicator.barrier()
+    return (rounds if take is not None else 0), unequal
+
+
 def some_in_python(communicator: Communicator) -> float:
     """Rank 0 exchanges from Python, the others in a loop; a part that is too large for all of them."""
     caller, total = Caller(communicator), 0.0

@@ -27,6 +27,15 @@ def test_who_calls_from_python_meets_the_others(rank_host: RankHost) -> None:
         assert len(set(group.values(deeds.some_in_python))) == 1
 
 
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_two_ranks_take_all_units_once(size: int, rank_host: RankHost) -> None:
+    with RankGroup("shm", size, host=rank_host) as group:
+        found = group.values(deeds.claims, 200)
+    took_part = [rounds for rounds, _ in found]
+    assert took_part == [200] * (size - size % 2) + [0] * (size % 2), "who is left over shares with nobody"
+    assert sum(unequal for _, unequal in found) > 0, "whoever is late leaves more to the other"
+
+
 def test_what_does_not_fit_goes_another_way(rank_host: RankHost) -> None:
     with RankGroup("shm", 2, host=rank_host) as group:
         assert group.values(deeds.brings_too_much) == [[8, deeds.LARGE, 2 << 20, 2 << 20]] * 2
