@@ -69,7 +69,8 @@ typedef struct {
     double *coef; /* (s + 2) x (s + 1) */
     double *slot_right; /* s + 2 */
     double *inverse; /* wide x wide */
-    double *matrix; /* wide x wide, scratch */
+    double *matrix; /* wide x columns, scratch */
+    int64_t columns, *column_at; /* basic ones that are no slacks: how many, and where each stands among the basic ones */
     double *z, *y, *right, *column; /* wide */
     double *still; /* wide: right without the right-hand sides that move */
     double *reduced, *row; /* vars */
@@ -113,6 +114,7 @@ static uintptr_t lay_out(walk_t *w, const form_t *f, const pool_t *pool, uintptr
     w->candidate = take(&at, f->vars * d);
     w->watched_of = take(&at, f->n * d);
     w->row_of = take(&at, wide * d);
+    w->column_at = take(&at, wide * d);
     w->used = take(&at, wide * d);
     return at;
 }
@@ -149,10 +151,10 @@ static inline double dot(const double *a, const double *b, int64_t count) {
 
 /* Exchange a column of w->matrix for the row with its largest entry of those that are left. 0 where there is none. */
 WIDE static int exchange(walk_t *w, int64_t c, double least) {
-    int64_t wide = w->f->wide, count = 0, *at = w->candidate, r = -1;
+    int64_t wide = w->f->wide, columns = w->columns, count = 0, *at = w->candidate, r = -1;
     double *a = w->matrix, most = least;
     for (int64_t i = 0; i < wide; i++) {
-        double entry = fabs(a[i * wide + c]);
+        double entry = fabs(a[i * columns + c]);
         if (entry == 0.0) continue;
         at[count++] = i;
         if (!w->used[i] && entry > most) {
@@ -161,16 +163,16 @@ WIDE static int exchange(walk_t *w, int64_t c, double least) {
         }
     }
     if (r < 0) return 0;
-    w->row_of[c] = r;
+    w->row_of[w->column_at[c]] = r;
     w->used[r] = 1;
-    double *line = a + r * wide, pivot = 1.0 / line[c];
+    double *line = a + r * columns, pivot = 1.0 / line[c];
     line[c] = 1.0;
-    for (int64_t j = 0; j < wide; j++) line[j] *= pivot;
+    for (int64_t j = 0; j < columns; j++) line[j] *= pivot;
     for (int64_t e = 0; e < count; e++) {
-        double *other = a + at[e] * wide, factor = other[c];
+        double *other = a + at[e] * columns, factor = other[c];
         if (at[e] == r) continue;
         other[c] = 0.0;
-        for (int64_t j = 0; j < wide; j++) other[j] -= factor * line[j];
+        for (int64_t j = 0; j < columns; j++) other[j] -= factor * line[j];
     }
     return 1;
 }
@@ -184,24 +186,29 @@ static int turn_of(const walk_t *w, int64_t v) {
 }
 
 /* All columns exchanged for rows, w->matrix is the inverse, its rows and columns in another order (Stiefel, Einfuehrung in
- * die numerische Mathematik, 1961, section 1.3). largest: of its entries. 0 where it is singular. */
+ * die numerische Mathematik, 1961, section 1.3). The column of a slack has nothing but -1, in its own row, and has that still
+ * when all are exchanged: w->matrix has the others only. largest: of its entries. 0 where it is singular. */
 static int invert(walk_t *w, double largest) {
-    int64_t wide = w->f->wide, n = w->f->n;
+    int64_t wide = w->f->wide, n = w->f->n, columns = w->columns;
     double *a = w->matrix, least = SINGULAR * largest;
     memset(w->used, 0, (size_t)wide * sizeof(int64_t));
-    for (int64_t c = 0; c < wide; c++) { /* the column of a slack has nothing but -1, in its own row */
+    for (int64_t c = 0; c < wide; c++) {
         int64_t r = w->basic[c] - n;
         if (r < 0) continue;
         w->row_of[c] = r;
         w->used[r] = 1;
-        for (int64_t j = 0; j < wide; j++) a[r * wide + j] = -a[r * wide + j];
-        a[r * wide + c] = -1.0;
+        for (int64_t j = 0; j < columns; j++) a[r * columns + j] = -a[r * columns + j];
     }
     for (int turn = 1; turn <= 3; turn++)
-        for (int64_t c = 0; c < wide; c++)
-            if (turn_of(w, w->basic[c]) == turn && !exchange(w, c, least)) return 0;
-    for (int64_t c = 0; c < wide; c++)
-        for (int64_t j = 0; j < wide; j++) w->inverse[c * wide + w->row_of[j]] = a[w->row_of[c] * wide + j];
+        for (int64_t c = 0; c < columns; c++)
+            if (turn_of(w, w->basic[w->column_at[c]]) == turn && !exchange(w, c, least)) return 0;
+    memset(w->inverse, 0, (size_t)(wide * wide) * sizeof(double));
+    for (int64_t c = 0; c < wide; c++) {
+        const double *from = a + w->row_of[c] * columns;
+        double *line = w->inverse + c * wide;
+        for (int64_t j = 0; j < columns; j++) line[w->row_of[w->column_at[j]]] = from[j];
+        if (w->basic[c] >= n) line[w->row_of[c]] = -1.0;
+    }
     return 1;
 }
 
@@ -217,28 +224,27 @@ static int take_up(walk_t *w, const int8_t *status, const int64_t *tight) {
         w->status[n + m + j] = w->cuts[j] >= 0 ? LOWER : BASIC;
         slot_row(f, w->pool, w->cuts[j], w->coef + j * (s + 1), w->slot_right + j);
     }
+    w->columns = 0;
     for (int64_t v = 0; v < f->vars; v++) {
         if (w->status[v] != BASIC) continue;
         if (found == wide) return 0;
+        if (v < n) w->column_at[w->columns++] = found;
         w->basic[found++] = v;
     }
     if (found != wide) return 0;
-    memset(w->matrix, 0, (size_t)(wide * wide) * sizeof(double));
-    for (int64_t p = 0; p < wide; p++) {
-        int64_t v = w->basic[p];
-        if (v >= n) {
-            w->matrix[(v - n) * wide + p] = -1.0;
-            continue;
-        }
+    int64_t columns = w->columns;
+    memset(w->matrix, 0, (size_t)(wide * columns) * sizeof(double));
+    for (int64_t c = 0; c < columns; c++) {
+        int64_t v = w->basic[w->column_at[c]];
         for (int64_t e = f->by_column[v]; e < f->by_column[v + 1]; e++) {
             double entry = f->by_column_value[e];
-            w->matrix[f->by_column_row[e] * wide + p] = entry;
+            w->matrix[f->by_column_row[e] * columns + c] = entry;
             if (fabs(entry) > largest) largest = fabs(entry);
         }
         if (w->watched_of[v] > s) continue;
         for (int64_t j = 0; j < s + 2; j++) {
             double entry = w->coef[j * (s + 1) + w->watched_of[v]];
-            w->matrix[(m + j) * wide + p] = entry;
+            w->matrix[(m + j) * columns + c] = entry;
             if (fabs(entry) > largest) largest = fabs(entry);
         }
     }
