@@ -13,12 +13,14 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import pytest
 
 from cobre.engine.exchange import CommExchange
 from cobre.engine.keeping import Kept
 from cobre.engine.sharing import Packed, share
 from cobre.engine.worker import Worker
 from cobre.errors import SolverError, ValidationError
+from cobre.sddp import kernel_vertices, reuse
 from cobre.sddp.contracts import SERIAL, Exchange
 from cobre.sddp.policy import Policy
 from cobre.sddp.problem import Problem
@@ -238,6 +240,15 @@ def followed(communicator: Communicator, name: str) -> tuple[bytes, bytes, int, 
         for watcher in (Recorder(), board)
     )
     return told, written, board.stage.value, board.beats.value
+
+
+def losing(communicator: Communicator | None, name: str) -> bytes:
+    """Bits of a training whose kernel gives most pairs up after two pivots, and leaves them to HiGHS."""
+    exchange = SERIAL if communicator is None else CommExchange(communicator)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (kernel_vertices, reuse):
+            patch.setattr(module, "MOST_PIVOTS", 2)
+        return trained_bits(train(problem(name), CASES[name][1], exchange=exchange))
 
 
 class Slow(Recorder):

@@ -90,6 +90,15 @@ def test_who_is_slow_leaves_units_to_the_other(rank_host: RankHost) -> None:
     assert much > 1.2 * little
 
 
+@pytest.mark.skipif(not kernel_is_there(), reason="there is nobody to lose a pair")
+@pytest.mark.parametrize("kind", ["shm", "tcp"])
+@pytest.mark.parametrize("name", ["many points", "one pass"])
+def test_what_a_rank_s_kernel_loses_is_solved_by_that_rank(kind: str, name: str, rank_host: RankHost) -> None:
+    expected = deeds.losing(None, name)
+    with RankGroup(kind, 3, host=rank_host) as group:
+        assert group.values(deeds.losing, name) == [expected] * 3
+
+
 def test_rank_0_decides_when_to_stop(rank_host: RankHost) -> None:
     with RankGroup("shm", 3, host=rank_host) as group:
         assert group.values(deeds.stopping) == [("shutdown", 2)] * 3
