@@ -80,7 +80,7 @@ class Conclusion(Structure):
 
     _fields_ = [
         ("visit", c_void_p), ("told", c_void_p), ("stride", c_int64), ("new", c_int64), ("packed", c_void_p),
-        ("turn", c_void_p), ("iteration", c_int64), ("mean", c_void_p), ("into", c_void_p),
+        ("rows", c_void_p), ("turn", c_void_p), ("iteration", c_int64), ("mean", c_void_p), ("into", c_void_p),
     ]  # fmt: skip
 
 
@@ -135,7 +135,7 @@ class SweepAt(Structure):
         *((name, c_int64) for name in ("points", "pairs", "fresh", "most_fresh")),
         *((name, c_int64) for name in ("blocks", "begin", "end", "first", "taken", "low")),
         ("states", c_void_p), ("rows", c_void_p), ("bucket", c_void_p), ("buckets", c_int64), ("fresh_of", c_void_p),
-        *((name, c_void_p) for name in ("openings", "point", "units", "told", "packed", "all_told", "all_packed")),
+        *((name, c_void_p) for name in ("openings", "point", "units", "told", "packed", "all_told", "row_of")),
         ("mean", c_void_p), ("added", c_int64), ("spent", c_void_p), ("stage", c_void_p), ("beats", c_void_p),
         ("trade", Trade),
     ]  # fmt: skip

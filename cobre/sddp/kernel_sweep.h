@@ -76,7 +76,8 @@ typedef struct {
 } leg_t;
 
 /* legs: all stages. trials: scenarios x every numbers from one to the next, for legs that have no trial of their own.
- * kept_sizes, pool_sizes: of all stages' vertices and cuts, when it has ended. at, step: where it stands; until: the leg behind the last. */
+ * kept_sizes, pool_sizes: of all stages' vertices and cuts, when it has ended. at, step: where it stands; until: the leg
+ * behind the last. */
 typedef struct {
     leg_t *legs;
     int64_t count;
@@ -95,10 +96,11 @@ typedef struct {
     int64_t *bucket, buckets;     /* scratch, a power of two, at least twice the scenarios */
     int64_t *fresh_of;            /* of each rank */
     int64_t *openings, *point, *units;
-    double *told, *packed;         /* this rank's */
-    double *all_told, *all_packed; /* everybody's */
-    double *mean;  /* of the values at the points, of the latest leg */
-    int64_t added; /* cuts */
+    double *told, *packed; /* this rank's */
+    double *all_told;      /* everybody's */
+    const double **row_of; /* each of everybody's new vertices, where it was received */
+    double *mean;          /* of the values at the points, of the latest leg */
+    int64_t added;         /* cuts */
     spent_t *spent;
     board_t board;
     trade_t trade;
@@ -216,7 +218,6 @@ static void count_visit(spent_t *spent, const visit_t *v, double began) {
 
 static int64_t answer_leg(sweep_t *w, leg_t *leg) {
     visit_t *v = leg->visit;
-    int64_t found;
     double began = now();
     find_distinct(w, leg, v->f->s);
     deal(w, leg);
@@ -230,7 +231,7 @@ static int64_t answer_leg(sweep_t *w, leg_t *leg) {
     v->second = w->packed;
     v->next = is_alone(w) ? NULL : take_units;
     v->deal = w;
-    found = cobre_answer(v);
+    int64_t found = cobre_answer(v);
     v->next = NULL;
     see_taken(w);
     if (found >= 0) count_visit(w->spent, v, began);
@@ -258,6 +259,10 @@ static void post(sweep_t *w, const leg_t *leg, int64_t most, int64_t width) {
     memcpy(send + HEAD + most, w->packed, (size_t)(along * width) * sizeof(double));
 }
 
+static void point_at_rows(sweep_t *w, int64_t first, int64_t count, const double *at, int64_t width) {
+    for (int64_t i = 0; i < count; i++) w->row_of[first + i] = at + i * width;
+}
+
 /* Everybody's, unit after unit. Returns whether all new vertices came along, TORN where units are missing. */
 static int64_t receive(sweep_t *w, leg_t *leg, int64_t most, int64_t width) {
     int64_t all = 0, units = 0;
@@ -272,7 +277,7 @@ static int64_t receive(sweep_t *w, leg_t *leg, int64_t most, int64_t width) {
         all += pairs;
         w->fresh_of[r] = fresh;
         if (fresh <= leg->cap)
-            memcpy(w->all_packed + w->fresh * width, at + HEAD + most, (size_t)(fresh * width) * sizeof(double));
+            point_at_rows(w, w->fresh, fresh, at + HEAD + most, width);
         w->fresh += fresh;
         if (fresh > w->most_fresh) w->most_fresh = fresh;
     }
@@ -284,8 +289,7 @@ static int64_t receive(sweep_t *w, leg_t *leg, int64_t most, int64_t width) {
 static void receive_more(sweep_t *w, int64_t width) {
     int64_t fresh = 0;
     for (int64_t r = 0; r < w->trade.ranks; r++) {
-        const double *at = w->trade.received + r * w->trade.slot;
-        memcpy(w->all_packed + fresh * width, at, (size_t)(w->fresh_of[r] * width) * sizeof(double));
+        point_at_rows(w, fresh, w->fresh_of[r], w->trade.received + r * w->trade.slot, width);
         fresh += w->fresh_of[r];
     }
 }
@@ -334,7 +338,7 @@ static int64_t conclude_leg(sweep_t *w, leg_t *leg) {
     leg->visit->points = w->points;
     leg->visit->states = w->states;
     conclusion_t c = {
-        leg->visit, alone ? w->told : w->all_told, 1, w->fresh, alone ? w->packed : w->all_packed, leg->turn,
+        leg->visit, alone ? w->told : w->all_told, 1, w->fresh, w->packed, alone ? NULL : w->row_of, leg->turn,
         w->iteration, w->mean, leg->into,
     };
     int64_t found = cobre_conclude(&c);
@@ -344,13 +348,12 @@ static int64_t conclude_leg(sweep_t *w, leg_t *leg) {
 
 /* Until this leg's pairs are told what all ranks came to. Returns DONE, or what it ended for. */
 static int64_t share_leg(sweep_t *w, leg_t *leg) {
-    int64_t ended_for;
     if (w->trade.ranks == 1) w->step = TOLD;
     while (w->step != TOLD) {
         int64_t swaps = w->trade.swaps ? 1 : tell_leg(w, leg);
         if (swaps <= 0) return swaps; /* DONE, or TORN */
         if (w->trade.slot > w->trade.room) return -1;
-        ended_for = exchange_parts(&w->trade);
+        int64_t ended_for = exchange_parts(&w->trade);
         if (ended_for != DONE) return ended_for;
     }
     return DONE;

@@ -70,17 +70,16 @@ int64_t cobre_name(
     return fresh;
 }
 
-/* Keep the u vertices that were told as FRESH; places (points x openings): of the vertices of all pairs, told unit after
- * unit in the order that turn (of each opening) gives. Returns how many vertices there are, -1 without memory. */
-int64_t cobre_keep(
+/* cobre_keep; rows: where each of the new ones is, or NULL: they are packed. */
+static int64_t keep_all(
     const form_t *f, kept_t *kept, int64_t points, const double *told, int64_t stride, int64_t u, const double *packed,
-    const int64_t *turn, int64_t iteration, int64_t *places
+    const double *const *rows, const int64_t *turn, int64_t iteration, int64_t *places
 ) {
     int64_t count = points * f->openings, fresh = 0, width = packed_width(f, kept);
     int64_t *memory = malloc((size_t)(u + count + 1) * sizeof(int64_t)), *kept_at = memory, *told_at = memory + u;
     if (memory == NULL) return -1;
     for (int64_t i = 0; i < u; i++) {
-        kept_at[i] = keep_one(f, kept, packed + i * width);
+        kept_at[i] = keep_one(f, kept, rows != NULL ? rows[i] : packed + i * width);
         kept->last_used[kept_at[i]] = iteration;
     }
     for (int64_t i = 0; i < count; i++) {
@@ -92,6 +91,15 @@ int64_t cobre_keep(
         for (int64_t o = 0; o < f->openings; o++) places[q * f->openings + o] = told_at[q * f->openings + turn[o]];
     free(memory);
     return kept->size;
+}
+
+/* Keep the u vertices that were told as FRESH; places (points x openings): of the vertices of all pairs, told unit after
+ * unit in the order that turn (of each opening) gives. Returns how many vertices there are, -1 without memory. */
+int64_t cobre_keep(
+    const form_t *f, kept_t *kept, int64_t points, const double *told, int64_t stride, int64_t u, const double *packed,
+    const int64_t *turn, int64_t iteration, int64_t *places
+) {
+    return keep_all(f, kept, points, told, stride, u, packed, NULL, turn, iteration, places);
 }
 
 /* What the vertices at these places (points x openings) give; they, and the cuts that are tight in them, are in use. */

@@ -199,13 +199,14 @@ int64_t cobre_follow(visit_t *v) {
     return found;
 }
 
-/* What a visit's pairs, all ranks', were told, with rows of packed for the u new ones; mean (points): where their values'
+/* What a visit's pairs, all ranks', were told, with rows of packed, or rows wherever they are, for the u new ones; mean (points): where their values'
  * expectations go. into: the pool that gets the cuts, or NULL. */
 typedef struct {
     const visit_t *v;
     const double *told;
     int64_t stride, u;
     const double *packed;
+    const double *const *rows;
     const int64_t *turn;
     int64_t iteration;
     double *mean;
@@ -222,7 +223,7 @@ int64_t cobre_conclude(const conclusion_t *c) {
     int64_t *places = malloc((size_t)(2 * pairs + points * s + 1) * sizeof(int64_t));
     double *values = (double *)(places + pairs), *slopes = values + pairs;
     if (places == NULL) return -1;
-    size = cobre_keep(f, v->kept, points, c->told, c->stride, c->u, c->packed, c->turn, c->iteration, places);
+    size = keep_all(f, v->kept, points, c->told, c->stride, c->u, c->packed, c->rows, c->turn, c->iteration, places);
     if (size < 0) {
         free(places);
         return -1;

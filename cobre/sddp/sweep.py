@@ -193,9 +193,8 @@ class Sweep:
         return held
 
     def _go_on(self) -> None:
-        back, received = self._back, None
+        back, received = self._back, None  # the kernel looks into what it received until it exchanges again
         while (stopped_for := self._visit("cobre_backward", back)) != _DONE:
-            received = None
             if stopped_for in (_WAIT, _SWAP):
                 received = self._trade(back.trade, stopped_for, self._arrays["send"])
             elif stopped_for == _ROOM:
@@ -237,11 +236,11 @@ class Sweep:
         buckets = 1 << (2 * scenarios - 1).bit_length()
         sizes = {
             "states": scenarios * states, "mean": scenarios, "told": pairs, "packed": pairs * self._width,
-            "all_told": others, "all_packed": others * self._width, "send": _send_size(others, self._width),
+            "all_told": others, "send": _send_size(others, self._width),
         }  # fmt: skip
         numbers = {
             "rows": scenarios, "bucket": buckets, "fresh_of": ranks,
-            "openings": pairs, "point": pairs, "units": pairs,
+            "openings": pairs, "point": pairs, "units": pairs, "row_of": others,
         }  # fmt: skip
         self._arrays = {name: np.empty(size) for name, size in sizes.items()}
         self._numbers = {name: np.empty(size, np.int64) for name, size in numbers.items()}
