@@ -1,6 +1,6 @@
 """How the time of an iteration grows with the size of a case.
 
-    python benchmarks/growth.py [stages passes openings hydros] [--iterations 6] [--runs 3]
+    python benchmarks/growth.py [stages passes openings hydros] [--iterations 60] [--runs 3]
 
 From a case of 6 stages, 4 hydros, 20 thermals, 4 passes and 8 openings, one size is doubled four times. Printed are the
 median seconds of the last half of the iterations, the least of the runs, and the exponent between the ends:
@@ -37,7 +37,7 @@ def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sizes", nargs="*", choices=[*GROWING, []])
-    parser.add_argument("--iterations", type=int, default=6)
+    parser.add_argument("--iterations", type=int, default=60)
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
     print("| doubled four times | from | ms an iteration | exponent |\n|---|---|---|---|")
