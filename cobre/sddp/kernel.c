@@ -7,7 +7,7 @@
 #include "kernel_ahead.h"
 
 /* What cobre/sddp/kernel.py takes structures to be: a kernel that was compiled from other sources is not to be called. */
-const int64_t cobre_sizes[11] = {
+const int64_t cobre_sizes[12] = {
     sizeof(form_t), sizeof(pool_t), sizeof(kept_t), sizeof(visit_t), sizeof(conclusion_t), sizeof(proof_t),
-    sizeof(walked_t), sizeof(spent_t), sizeof(leg_t), sizeof(sweep_t), sizeof(ahead_t),
+    sizeof(walked_t), sizeof(spent_t), sizeof(leg_t), sizeof(sweep_t), sizeof(ahead_t), BROUGHT,
 };

@@ -90,8 +90,8 @@ static int64_t *bucket_of(const form_t *f, const kept_t *kept, const int8_t *sta
     }
 }
 
-/* Whether vertices come with their records. Writing one, passing it on and keeping it costs what its size does, learning it more,
- * but a quarter to two thirds of them only are ever asked for; and what nobody has touched is no memory. */
+/* Whether vertices come with their records. Writing one, passing it on and keeping it costs what its size does, learning it
+ * more, but a quarter to two thirds of them only are ever asked for; and what nobody has touched is no memory. */
 static int brings_records(const form_t *f, const kept_t *kept) { return kept->records > 0 && record_size(f) <= BROUGHT; }
 
 /* Numbers in a row that says all of a vertex: its constant, multipliers, slopes, tight cuts, statuses eight to a number;

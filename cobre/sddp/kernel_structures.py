@@ -8,6 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 __all__ = [
+    "BROUGHT",
     "SIZES",
     "SOLVED",
     "WALKED",
@@ -151,7 +152,11 @@ class Ahead(Structure):
     ]  # fmt: skip
 
 
-SIZES = tuple(map(sizeof, (Form, ShownPool, Kept, Visit, Conclusion, ProofsAt, WalkedAt, Spent, Leg, SweepAt, Ahead)))
+BROUGHT = 256
+"""Numbers in the largest record that comes with its vertex: how wide a vertex's row is hangs on it on both sides."""
+
+_STRUCTURES = (Form, ShownPool, Kept, Visit, Conclusion, ProofsAt, WalkedAt, Spent, Leg, SweepAt, Ahead)
+SIZES = (*map(sizeof, _STRUCTURES), BROUGHT)
 """In the order of ``cobre_sizes``."""
 
 

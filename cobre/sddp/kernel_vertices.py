@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cobre.sddp.cuts import CutPool
 from cobre.sddp.found import Found
 from cobre.sddp.kernel import NOTHING, KernelLP, Proofs
-from cobre.sddp.kernel_structures import Conclusion, Kept, ShownPool, Visit, address, where
+from cobre.sddp.kernel_structures import BROUGHT, Conclusion, Kept, ShownPool, Visit, address, where
 from cobre.sddp.lp import StageLP
 from cobre.sddp.model import Share
 from cobre.sddp.risk import FloatArray
@@ -24,7 +24,6 @@ from cobre.sddp.vertices import Vertices
 __all__ = ["MOST_PIVOTS", "Passes", "KernelVertices"]
 
 IntArray = NDArray[np.int64]
-_BROUGHT = 256  # numbers in a record that comes with its vertex
 _FIRST = 64  # records that there is space for at first
 MOST_PIVOTS = 1000  # after which the kernel gives a solve up
 
@@ -87,7 +86,7 @@ class KernelVertices(Vertices):
         self._means = np.empty(1)
         self._conclusion = Conclusion(visit=where(self._visit), mean=address(self._means))
         if proves:
-            self.width += 1 + self.record_size if self.record_size <= _BROUGHT else 0
+            self.width += 1 + self.record_size if self.record_size <= BROUGHT else 0
             self._add_records(_FIRST)
         self._moved()
 
